@@ -1,0 +1,1 @@
+//! Screen pages, button, storage and supervision.

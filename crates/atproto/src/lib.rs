@@ -1,0 +1,1 @@
+//! Pure protocol values: identifiers, DAG-CBOR, MST, commits, CAR, keys, PLC operations.

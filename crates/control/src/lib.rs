@@ -1,0 +1,1 @@
+//! Requests, status and the time verdict between the processes.

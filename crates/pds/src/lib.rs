@@ -1,0 +1,1 @@
+//! XRPC routes, sessions, account life cycle, identity and firehose.

@@ -1,0 +1,1 @@
+//! The only crate with devices, ioctls and unsafe.

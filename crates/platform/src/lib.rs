@@ -1,0 +1,1 @@
+//! What a Pi has and a laptop has not, as traits, with their simulations; and TrustedTime.

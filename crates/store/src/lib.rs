@@ -1,0 +1,1 @@
+//! All durable state of the PDS: one database, one writer.

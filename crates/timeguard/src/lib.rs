@@ -1,0 +1,1 @@
+//! Decides whether the clock may be trusted.

@@ -1,0 +1,2 @@
+//! The project's commands: test, tidy, cross, bench, torture.
+fn main() {}
