@@ -1,1 +1,21 @@
-//! What a Pi has and a laptop has not, as traits, with their simulations; and TrustedTime.
+//! What a Pi has and a laptop has not, as traits, with their simulations; and `TrustedTime`.
+//!
+//! Services take these traits and never ask which implementation they got: the choice is made once, in `main`.
+//! Missing hardware is normal (`Option<Box<dyn ..>>`). Nothing here does I/O; `platform-linux` does.
+
+pub mod button;
+pub mod device;
+pub mod disk;
+pub mod power;
+pub mod rtc;
+pub mod screen;
+pub mod sim;
+pub mod time;
+
+pub use button::{Button, Edge};
+pub use device::DeviceError;
+pub use disk::{Disk, DiskFacts, DiskKind, Space};
+pub use power::{Led, Power, PowerRequest};
+pub use rtc::{Rtc, RtcReading};
+pub use screen::{Frame, Screen};
+pub use time::{Clock, ClockUntrusted, TrustedTime, Untrusted, Verdict};

@@ -1,0 +1,32 @@
+//! The battery-backed clock chip.
+
+use crate::DeviceError;
+
+/// One reading of the chip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RtcReading {
+    /// The chip's UTC, microseconds since 1970. Garbage is possible: the policy judges it.
+    pub unix_us: i64,
+    /// CLOCK_BOOTTIME at which `unix_us` was true, nanoseconds.
+    pub boottime_ns: u64,
+    /// How far the reading itself may be off (read away from a second edge: 1 s), microseconds.
+    pub uncertainty_us: u64,
+    /// True when the chip says that its oscillator stopped since it was set (DS3231 register 0x0F bit 7,
+    /// PCF8523 OS bit): the battery died and the time means nothing.
+    pub stopped: bool,
+}
+
+/// A clock chip that has one owner, the time guard.
+pub trait Rtc: Send + std::fmt::Debug {
+    /// Reads the chip.
+    ///
+    /// # Errors
+    /// When the bus or the chip does not answer; the guard goes on without it.
+    fn read(&mut self) -> Result<RtcReading, DeviceError>;
+
+    /// Sets the chip to this UTC and clears its stopped flag.
+    ///
+    /// # Errors
+    /// As [`Rtc::read`].
+    fn set(&mut self, unix_us: i64) -> Result<(), DeviceError>;
+}
