@@ -1,1 +1,8 @@
 //! Pure protocol values: identifiers, DAG-CBOR, MST, commits, CAR, keys, PLC operations.
+//!
+//! Nothing here does I/O, reads a clock or waits: bytes and values come in, bytes and values go out. All input is
+//! taken to be hostile: malformed bytes give an error that names the offset, never a panic, and never an
+//! allocation by a length that the input merely claims.
+
+pub mod cbor;
+pub mod cid;
