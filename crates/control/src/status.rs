@@ -1,0 +1,310 @@
+//! What each process says about itself; the screen and the panel render it.
+//!
+//! Plain data. Texts meant for the owner are whole sentences that say what is wrong and what to do; a page may
+//! cut them. Times are UTC in microseconds since 1970, spans end in their unit.
+
+use platform::DiskKind;
+use platform::time::{BootId, format_rfc3339_millis};
+use serde::{Deserialize, Serialize};
+
+/// A status with the moment of writing, so that a reader knows a dead writer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stamped<T> {
+    /// The boot that it was written in.
+    pub boot_id: BootId,
+    /// CLOCK_BOOTTIME of writing, nanoseconds.
+    pub boottime_ns: u64,
+    /// What was said.
+    pub status: T,
+}
+
+/// How long a status is believed after it was written, nanoseconds.
+///
+/// 15 s: writers renew every 5 s at the latest, so that three renewals are lost before a page says "no answer".
+pub const STATUS_LIFE_NS: u64 = 15_000_000_000;
+
+impl<T> Stamped<T> {
+    /// Tells whether the writer is still speaking.
+    #[must_use]
+    pub fn is_fresh(&self, boot_id: BootId, boottime_ns: u64) -> bool {
+        self.boot_id == boot_id && boottime_ns.saturating_sub(self.boottime_ns) <= STATUS_LIFE_NS
+    }
+}
+
+/// Where the PDS is in its life.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum PdsState {
+    /// It opens its database.
+    #[default]
+    Starting,
+    /// It answers.
+    Serving,
+    /// It does not answer.
+    Stopped {
+        /// Why, and what to do.
+        why: String,
+    },
+}
+
+/// The PDS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PdsStatus {
+    /// Where it is in its life.
+    pub state: PdsState,
+    /// Handle of the first account, else the host name.
+    pub name: String,
+    /// Address for clients, such as `https://perch.example`.
+    pub public_url: String,
+    /// Accounts hosted here.
+    pub accounts: u64,
+    /// When a record was last written, UTC microseconds.
+    pub last_post_unix_us: Option<u64>,
+    /// Sequence number of the newest event; 0 when there is none.
+    pub last_seq: u64,
+    /// Why it refuses what writes or signs, and what to do; reads go on.
+    pub refuses_writes: Option<String>,
+    /// Repositories whose rev lies too far ahead and that need the healing command.
+    pub repos_to_repair: u64,
+}
+
+/// State of the time guard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeState {
+    /// Only a time that has certainly passed is known.
+    #[default]
+    Unknown,
+    /// The clock chip is believed.
+    Rtc,
+    /// A majority of time servers agrees.
+    Synced,
+    /// Clock chip and servers contradict each other.
+    Suspect,
+    /// Servers agreed once, and do not now; the error grows.
+    Holdover,
+}
+
+impl TimeState {
+    /// Gives the word that pages show.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Rtc => "clock chip",
+            Self::Synced => "synced",
+            Self::Suspect => "suspect",
+            Self::Holdover => "holdover",
+        }
+    }
+}
+
+/// How one time source stands to the guard's view.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SourceState {
+    /// Not asked yet, or no answer yet.
+    #[default]
+    Unasked,
+    /// Its interval contains the agreed time.
+    Agrees,
+    /// It contradicts the majority.
+    Disagrees,
+    /// It does not answer.
+    Silent,
+    /// It told us to go away, or says itself that it is not in order.
+    Refuses,
+}
+
+/// One time server as pages show it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourceStatus {
+    /// Its name or address.
+    pub name: String,
+    /// Who runs it: sources of one operator have one vote.
+    pub operator: String,
+    /// How it stands.
+    pub answers: SourceState,
+    /// Its time minus the guard's, microseconds; minus CLOCK_REALTIME while the guard has none.
+    pub offset_us: Option<i64>,
+    /// Half the width of its interval, microseconds.
+    pub error_us: Option<u64>,
+}
+
+/// The clock chip as pages show it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+#[non_exhaustive]
+pub enum RtcState {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It does not answer.
+    Failing,
+    /// Its battery died: the time means nothing until it is set.
+    Stopped,
+    /// It shows a time that cannot be.
+    Implausible,
+    /// It runs.
+    Running {
+        /// Its time minus the guard's, microseconds, when the guard has one.
+        offset_us: Option<i64>,
+    },
+}
+
+/// The time guard.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TimeStatus {
+    /// Its state.
+    pub state: TimeState,
+    /// Whether the PDS may sign now.
+    pub trusted: bool,
+    /// UTC as the guard sees it at the moment of the stamp, microseconds.
+    pub unix_us: Option<u64>,
+    /// Largest error of `unix_us`, microseconds.
+    pub error_bound_us: Option<u64>,
+    /// Why the PDS may not sign, and what to do; `None` when it may.
+    pub why_untrusted: Option<String>,
+    /// The servers.
+    pub sources: Vec<SourceStatus>,
+    /// The clock chip.
+    pub rtc: RtcState,
+    /// A time that has certainly passed, UTC microseconds.
+    pub floor_us: u64,
+    /// A time that waits for the owner's long press, UTC microseconds.
+    pub asks_owner_us: Option<u64>,
+}
+
+impl TimeStatus {
+    /// Writes the guard's UTC for a page, with `?` while it is not trusted.
+    #[must_use]
+    pub fn clock_text(&self) -> String {
+        match (self.unix_us, self.trusted) {
+            (Some(unix_us), true) => format_rfc3339_millis(unix_us),
+            (Some(unix_us), false) => format!("{}?", format_rfc3339_millis(unix_us)),
+            (None, _) => "not known".to_owned(),
+        }
+    }
+}
+
+/// How the storage stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StorageState {
+    /// All is well.
+    #[default]
+    Ok,
+    /// Little room is left.
+    Low,
+    /// No room: writes are refused.
+    Full,
+    /// The data disk is unplugged: this one must come back.
+    Pulled,
+    /// It returns errors.
+    Failing,
+}
+
+/// The disk that holds the data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StorageStatus {
+    /// The disk's model, or its kind in words when it gives none.
+    pub disk: String,
+    /// What sort of medium it is.
+    pub kind: DiskKind,
+    /// Whether it is plugged in.
+    pub present: bool,
+    /// How it stands.
+    pub state: StorageState,
+    /// Room for data, the last known when the disk is gone.
+    pub free_bytes: u64,
+    /// Size of the file system, the last known when the disk is gone.
+    pub total_bytes: u64,
+    /// Share of its life that is used, per cent, when it tells (may exceed 100).
+    pub wear_percent: Option<u8>,
+}
+
+/// The box.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SystemStatus {
+    /// The box's name on the home network.
+    pub hostname: String,
+    /// Version of Perch.
+    pub version: String,
+    /// True when this is the simulation, which every page must say.
+    pub simulation: bool,
+    /// Addresses on the home network, the first one to show.
+    pub addresses: Vec<String>,
+    /// Address of the PDS.
+    pub pds_url: String,
+    /// Address of the panel, for the set-up page and its QR code.
+    pub panel_url: String,
+    /// Address of the PLC directory in use.
+    pub plc_url: String,
+    /// Whether a network is up.
+    pub network_up: bool,
+    /// Seconds since boot.
+    pub uptime_s: u64,
+    /// Temperature of the processor, thousandths of a degree Celsius, when it tells.
+    pub temperature_mc: Option<i32>,
+    /// True when the supply voltage is too low now; `None` when the board does not tell.
+    pub undervoltage: Option<bool>,
+}
+
+/// All that a page may show. What a silent process would say is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Status {
+    /// The PDS.
+    pub pds: Option<PdsStatus>,
+    /// The time guard.
+    pub time: Option<TimeStatus>,
+    /// The data disk.
+    pub storage: Option<StorageStatus>,
+    /// The box.
+    pub system: SystemStatus,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_status_without_newer_fields_is_read() {
+        let status: TimeStatus = serde_json::from_str(r#"{"state":"synced","trusted":true}"#).unwrap();
+        assert_eq!(status.state, TimeState::Synced);
+        assert!(status.sources.is_empty());
+    }
+
+    #[test]
+    fn each_status_survives_json() {
+        let time = TimeStatus {
+            state: TimeState::Holdover,
+            unix_us: Some(1_795_401_296_789_000),
+            rtc: RtcState::Running { offset_us: Some(-3) },
+            sources: vec![SourceStatus { name: "a".to_owned(), ..SourceStatus::default() }],
+            ..TimeStatus::default()
+        };
+        let text = serde_json::to_string(&time).unwrap();
+        assert_eq!(serde_json::from_str::<TimeStatus>(&text).unwrap(), time);
+        assert_eq!(time.clock_text(), "2026-11-23T02:34:56.789Z?");
+        let pds = PdsStatus {
+            state: PdsState::Stopped { why: "the database is damaged".to_owned() },
+            ..PdsStatus::default()
+        };
+        let text = serde_json::to_string(&pds).unwrap();
+        assert_eq!(serde_json::from_str::<PdsStatus>(&text).unwrap(), pds);
+    }
+
+    #[test]
+    fn a_silent_writer_is_known_by_its_stamp() {
+        let boot_id = BootId::from_bytes([1; 16]);
+        let stamped = Stamped { boot_id, boottime_ns: 100, status: () };
+        assert!(stamped.is_fresh(boot_id, 100 + STATUS_LIFE_NS));
+        assert!(!stamped.is_fresh(boot_id, 101 + STATUS_LIFE_NS));
+        assert!(!stamped.is_fresh(BootId::from_bytes([2; 16]), 100));
+    }
+}
