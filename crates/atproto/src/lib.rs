@@ -6,3 +6,9 @@
 
 pub mod cbor;
 pub mod cid;
+pub mod crypto;
+pub mod didkey;
+pub mod syntax;
+pub mod tid;
+#[cfg(test)]
+mod vectors;
