@@ -1,0 +1,162 @@
+//! `cargo xtask test`: the whole of CI, in order, each step timed, ending at the first failure.
+//!
+//! It installs what it needs and expects nothing but Rust, git and a Debian system. The last line counts what passed:
+//! steps, and the tests that the steps' own runners count.
+
+use std::{path::Path, time::Instant};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    install,
+    shell::{cargo, run as run_command, run_lines, say},
+    tidy,
+};
+
+/// One step of CI.
+#[derive(Debug)]
+struct Step {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Path) -> Result<Count>,
+}
+
+/// Tests that a step ran.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Count {
+    /// Tests that passed.
+    pub(crate) passed: u64,
+    /// Tests that failed.
+    pub(crate) failed: u64,
+}
+
+/// All steps, in the order in which they run: what fails fast comes first.
+const STEPS: &[Step] = &[
+    Step { name: "packages", about: "a C compiler and git are there", run: packages },
+    Step { name: "fmt", about: "rustfmt changes nothing", run: fmt },
+    Step { name: "tidy", about: "the invariants of the design", run: tidy_step },
+    Step { name: "clippy", about: "no warnings in any target", run: clippy },
+    Step { name: "unit", about: "cargo test of the whole workspace", run: unit },
+    Step { name: "release", about: "the program `perch` as people run it", run: release },
+];
+
+/// Prints the names of the steps.
+pub(crate) fn list() {
+    for step in STEPS {
+        say(format_args!("{:<12} {}", step.name, step.about));
+    }
+}
+
+/// Runs the steps, or those that `only` names, and returns whether all passed.
+///
+/// Fails when `only` names a step that does not exist.
+pub(crate) fn run(root: &Path, only: &[String]) -> Result<bool> {
+    if let Some(unknown) = only.iter().find(|name| !STEPS.iter().any(|step| step.name == name.as_str())) {
+        bail!("no step `{unknown}`: see `cargo xtask test --list`");
+    }
+    let chosen = |step: &&Step| only.is_empty() || only.iter().any(|name| name == step.name);
+    let (start, mut total, mut report) = (Instant::now(), Count::default(), Vec::new());
+    if !root.join("../shared").is_dir() && std::env::var_os("PERCH_SHARED").is_none() {
+        say(format_args!(
+            "note: ../shared is absent: tests against its public vectors say so and are not run"
+        ));
+    }
+    for step in STEPS.iter().filter(chosen) {
+        say(format_args!("\n== {}: {}", step.name, step.about));
+        let began = Instant::now();
+        let outcome = (step.run)(root);
+        let seconds = began.elapsed().as_secs_f64();
+        match outcome {
+            Ok(count) => {
+                total.passed += count.passed + 1;
+                let tests =
+                    if count.passed > 0 { format!(", {} tests", count.passed) } else { String::new() };
+                report.push(format!("{:<12} {seconds:7.1} s  passed{tests}", step.name));
+            }
+            Err(error) => {
+                total.failed += 1;
+                report.push(format!("{:<12} {seconds:7.1} s  FAILED: {error:#}", step.name));
+                break;
+            }
+        }
+    }
+    say(format_args!("\n== summary ({:.1} s)", start.elapsed().as_secs_f64()));
+    for line in &report {
+        say(format_args!("{line}"));
+    }
+    if total.failed > 0 {
+        say(format_args!("stopped at the first failure; the steps after it were not run"));
+    }
+    say(format_args!("{} passed, {} failed", total.passed, total.failed));
+    Ok(total.failed == 0)
+}
+
+fn packages(root: &Path) -> Result<Count> {
+    install::program(root, &["cc", "--version"], "build-essential")?;
+    install::program(root, &["git", "--version"], "git")?;
+    Ok(Count::default())
+}
+
+fn fmt(root: &Path) -> Result<Count> {
+    run_command(&mut cargo(root, ["fmt", "--all", "--check"]))?;
+    Ok(Count::default())
+}
+
+fn tidy_step(root: &Path) -> Result<Count> {
+    if tidy::run(root)? { Ok(Count::default()) } else { bail!("an invariant is broken: see the lines above") }
+}
+
+fn clippy(root: &Path) -> Result<Count> {
+    let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--quiet", "--", "-D", "warnings"];
+    run_command(&mut cargo(root, arguments))?;
+    Ok(Count::default())
+}
+
+fn unit(root: &Path) -> Result<Count> {
+    cargo_test(root, &["test", "--workspace", "--locked"])
+}
+
+fn release(root: &Path) -> Result<Count> {
+    run_command(&mut cargo(root, ["build", "--release", "--locked", "--package", "sim"]))?;
+    Ok(Count::default())
+}
+
+/// Runs `cargo test …` and counts its tests; fails when one fails or none was run.
+fn cargo_test(root: &Path, arguments: &[&str]) -> Result<Count> {
+    let mut count = Count::default();
+    let done = run_lines(&mut cargo(root, arguments.iter().copied()), |line| {
+        if let Some(found) = counted(line) {
+            count.passed += found.passed;
+            count.failed += found.failed;
+        }
+    });
+    match done {
+        Err(error) if count.failed > 0 => bail!("{} tests failed: {error:#}", count.failed),
+        Err(error) => Err(error),
+        Ok(()) if count.passed == 0 => bail!("no test was run"),
+        Ok(()) => Ok(count),
+    }
+}
+
+/// What a closing line of the Rust test runner counts.
+fn counted(line: &str) -> Option<Count> {
+    let rest = line.strip_prefix("test result: ")?;
+    let number = |word: &str| -> Option<u64> {
+        let part = rest.split([';', '.']).find_map(|part| part.trim().strip_suffix(word))?;
+        part.trim().parse().ok()
+    };
+    Some(Count { passed: number("passed")?, failed: number("failed")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Count, counted};
+
+    #[test]
+    fn closing_lines_are_counted() {
+        let line =
+            "test result: ok. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.02s";
+        assert_eq!(counted(line), Some(Count { passed: 12, failed: 3 }));
+        assert_eq!(counted("test x ... ok"), None);
+    }
+}
