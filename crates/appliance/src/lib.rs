@@ -1,1 +1,3 @@
 //! Screen pages, button, storage and supervision.
+
+pub mod screen;

@@ -1,0 +1,81 @@
+//! What the 128x64 OLED shows: from status to pixels, without any device.
+//!
+//! [`draw`] is a pure function; the same frame goes to the OLED, the panel page, the terminal and the golden tests.
+//! Nothing here talks to a bus, a file or a clock.
+
+mod canvas;
+mod pages;
+#[cfg(test)]
+mod tests;
+mod trouble;
+mod view;
+mod words;
+
+use control::Status;
+use platform::screen::Frame;
+
+pub use trouble::{Kind, TITLE_COLUMNS, Trouble, troubles};
+pub use view::{BLANK_AFTER_MS, Event, RETURN_AFTER_MS, Shown, View};
+pub use words::{age, count, size, span};
+
+/// A page of the screen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// One of the present troubles, counted from the worst.
+    Trouble(u8),
+    /// Where to look with a browser.
+    SetUp,
+    /// Who this box is and whether all is well.
+    Home,
+    /// The clock and who vouches for it.
+    Time,
+    /// The data disk.
+    Storage,
+}
+
+/// No page has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no page {0:?}; the pages are trouble, set-up, home, time, storage")]
+pub struct UnknownPage(pub String);
+
+impl std::str::FromStr for Page {
+    type Err = UnknownPage;
+
+    fn from_str(name: &str) -> Result<Self, UnknownPage> {
+        match name {
+            "trouble" => Ok(Self::Trouble(0)),
+            "set-up" | "setup" => Ok(Self::SetUp),
+            "home" => Ok(Self::Home),
+            "time" => Ok(Self::Time),
+            "storage" => Ok(Self::Storage),
+            other => Err(UnknownPage(other.to_owned())),
+        }
+    }
+}
+
+/// Draws `page`. A trouble that is over draws as home.
+pub fn draw(page: Page, status: &Status) -> Frame {
+    let found = troubles(status);
+    match page {
+        Page::Trouble(number) => {
+            let corner =
+                if found.len() > 1 { format!("{}/{}", number + 1, found.len()) } else { String::new() };
+            match found.get(usize::from(number)) {
+                Some(trouble) => pages::trouble(status, trouble, &corner),
+                None => pages::home(status),
+            }
+        }
+        Page::SetUp => pages::set_up(status),
+        Page::Home => pages::home(status),
+        Page::Time => pages::time(status),
+        Page::Storage => pages::storage(status),
+    }
+}
+
+/// Draws what `view` shows.
+pub fn draw_shown(shown: Shown, status: &Status) -> Frame {
+    match shown {
+        Shown::Page(page) => draw(page, status),
+        Shown::Blank => Frame::default(),
+    }
+}

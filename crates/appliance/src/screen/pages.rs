@@ -1,0 +1,195 @@
+//! The pages: each a pure function from the status to a frame.
+//!
+//! Every page has a lit title bar, up to five lines, and on a simulated network a lit footer that says so, so that a
+//! picture of the screen is never mistaken for a box on the real network.
+
+use control::status::{PdsState, RtcState, SourceState, Status, TimeState, TimeStatus};
+use platform::screen::Frame;
+
+use super::canvas::{Canvas, HEIGHT, Ink, Letters, WIDTH};
+use super::trouble::{Trouble, troubles};
+use super::words;
+
+/// Where the lines of a page stand: below the title bar, nine pixels apart, above the footer.
+const LINES_TOP: i32 = 11;
+const LINE_PITCH: i32 = 9;
+/// Where the small lines stand below one line of [`Letters::Large`].
+const BELOW_LARGE: i32 = LINES_TOP + 15;
+/// The columns and lines of [`Letters::Small`] that a page holds.
+const COLUMNS: usize = 25;
+const LINES: usize = 5;
+/// The height of the title bar and of the footer.
+const TITLE_HEIGHT: u32 = 11;
+const FOOTER_HEIGHT: u32 = 8;
+/// What marks a network that exists on this computer only.
+const SIMULATION: &str = "SIMULATION: not public";
+
+/// A page with its title bar: `title` on the left, `corner` on the right.
+fn start(status: &Status, title: &str, corner: &str) -> Canvas {
+    let mut canvas = Canvas::default();
+    canvas.fill(Ink::Lit, 0, 0, WIDTH.unsigned_abs(), TITLE_HEIGHT);
+    let corner_width = i32::try_from(corner.chars().count()).unwrap_or(0) * Letters::Small.width();
+    canvas.text_right(Letters::Small, Ink::Dark, WIDTH - 2, 1, corner);
+    canvas.text(Letters::Medium, Ink::Dark, 2, 0, WIDTH - 2 - corner_width, title);
+    if status.system.simulation {
+        let top = HEIGHT - i32::try_from(FOOTER_HEIGHT).unwrap_or(0);
+        canvas.fill(Ink::Lit, 0, top, WIDTH.unsigned_abs(), FOOTER_HEIGHT);
+        canvas.text_middle(Letters::Small, Ink::Dark, 0, WIDTH, top, SIMULATION);
+    }
+    canvas
+}
+
+fn small(canvas: &mut Canvas, y: i32, text: &str) {
+    canvas.text(Letters::Small, Ink::Lit, 1, y, WIDTH, text);
+}
+
+/// A line of a page without large letters, counted from 0.
+fn line(canvas: &mut Canvas, number: i32, text: &str) {
+    small(canvas, LINES_TOP + number * LINE_PITCH, text);
+}
+
+/// Draws one trouble: its title, then what to do.
+pub(crate) fn trouble(status: &Status, trouble: &Trouble, corner: &str) -> Frame {
+    let mut canvas = start(status, trouble.title, corner);
+    for (number, text) in (0..).zip(words::wrap(&trouble.advice, COLUMNS, LINES)) {
+        line(&mut canvas, number, &text);
+    }
+    canvas.into_frame()
+}
+
+/// Draws the page that a new owner needs: where to look with a browser.
+pub(crate) fn set_up(status: &Status) -> Frame {
+    let mut canvas = start(status, "Set up", &status.system.version);
+    line(&mut canvas, 0, "Open in a browser:");
+    line(&mut canvas, 1, bare(&status.system.panel_url));
+    line(&mut canvas, 2, "Address for apps:");
+    for (number, text) in (3..).zip(words::wrap(bare(&status.system.pds_url), COLUMNS, 2)) {
+        line(&mut canvas, number, &text);
+    }
+    canvas.into_frame()
+}
+
+/// An address without its scheme: what a person types.
+fn bare(url: &str) -> &str {
+    url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or(url).trim_end_matches('/')
+}
+
+/// Draws who this box is and whether all is well.
+pub(crate) fn home(status: &Status) -> Frame {
+    let pds = status.pds.clone().unwrap_or_default();
+    let mut canvas = start(status, "Perch", &clock(status));
+    let name = if pds.name.is_empty() { &status.system.hostname } else { &pds.name };
+    let letters = [Letters::Large, Letters::Bold].into_iter().find(|letters| letters.holds(name));
+    canvas.text(letters.unwrap_or(Letters::Bold), Ink::Lit, 1, LINES_TOP, WIDTH, name);
+    let found = troubles(status);
+    let health = match (found.first(), &pds.state) {
+        (Some(worst), _) => worst.title,
+        (None, PdsState::Starting) => "Starting",
+        (None, PdsState::Serving | PdsState::Stopped { .. }) => "All is well",
+    };
+    small(&mut canvas, BELOW_LARGE, health);
+    small(&mut canvas, BELOW_LARGE + LINE_PITCH, &capital(&words::count(pds.accounts, "account")));
+    small(&mut canvas, BELOW_LARGE + 2 * LINE_PITCH, &last_post(pds.last_post_unix_us, status));
+    canvas.into_frame()
+}
+
+/// UTC, while it is trusted, as `2026-11-23T02:34:56.789Z`.
+fn trusted_text(status: &Status) -> Option<String> {
+    let time = status.time.as_ref().filter(|time| time.trusted)?;
+    time.unix_us.map(platform::time::format_rfc3339_millis)
+}
+
+/// The time of day for the corner, while it is trusted.
+fn clock(status: &Status) -> String {
+    let text = trusted_text(status).unwrap_or_default();
+    text.get(11..16).map(|minutes| format!("{minutes} UTC")).unwrap_or_default()
+}
+
+fn last_post(then: Option<u64>, status: &Status) -> String {
+    let now = status.time.as_ref().filter(|time| time.trusted).and_then(|time| time.unix_us);
+    match (then, now) {
+        (None, _) => "No post yet".to_owned(),
+        (Some(then), Some(now)) => format!("Last post {}", words::age(then, now)),
+        (Some(then), None) => {
+            let text = platform::time::format_rfc3339_millis(then);
+            format!("Last post {}", text.get(..10).unwrap_or_default())
+        }
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+}
+
+/// Draws the clock, how far it may be off, and who vouches for it.
+pub(crate) fn time(status: &Status) -> Frame {
+    let time = status.time.clone().unwrap_or_default();
+    let mut canvas = start(status, "Time", &clock(status));
+    let text = trusted_text(status);
+    let headline = text.as_deref().and_then(|text| text.get(..10)).unwrap_or("Not trusted");
+    canvas.text(Letters::Large, Ink::Lit, 1, LINES_TOP, WIDTH, headline);
+    small(&mut canvas, BELOW_LARGE, &exactness(&time));
+    let agree = time.sources.iter().filter(|source| source.answers == SourceState::Agrees).count();
+    let servers = format!("{agree} of {} servers agree", time.sources.len());
+    small(&mut canvas, BELOW_LARGE + LINE_PITCH, &servers);
+    let chip = match time.rtc {
+        RtcState::Running { .. } => "Clock chip runs",
+        RtcState::Absent => "No clock chip",
+        RtcState::Failing => "Clock chip fails",
+        RtcState::Stopped => "Clock chip stopped",
+        RtcState::Implausible => "Clock chip is wrong",
+        _ => "Clock chip unknown",
+    };
+    small(&mut canvas, BELOW_LARGE + 2 * LINE_PITCH, chip);
+    canvas.into_frame()
+}
+
+fn exactness(time: &TimeStatus) -> String {
+    let state = match time.state {
+        TimeState::Unknown => return "No source of time yet".to_owned(),
+        TimeState::Rtc => "From the chip",
+        TimeState::Synced => "In step",
+        TimeState::Holdover => "On its own",
+        TimeState::Suspect => return "The sources disagree".to_owned(),
+    };
+    match time.error_bound_us {
+        Some(bound) => format!("{state}, within {}", words::span(bound)),
+        None => state.to_owned(),
+    }
+}
+
+/// Draws the data disk: what it is, how full, how worn.
+pub(crate) fn storage(status: &Status) -> Frame {
+    /// The outline of the gauge, and the bar inside it with a pixel of air all round.
+    const GAUGE_WIDTH: u32 = 126;
+    const BAR_WIDTH: u32 = GAUGE_WIDTH - 4;
+    let kind = status.storage.as_ref().map_or("", |storage| storage.kind.label());
+    let mut canvas = start(status, "Storage", kind);
+    let Some(storage) = &status.storage else {
+        line(&mut canvas, 0, "Not looked at yet");
+        return canvas.into_frame();
+    };
+    if !storage.present {
+        line(&mut canvas, 0, "Not plugged in:");
+        for (number, text) in (1..).zip(words::wrap(&storage.disk, COLUMNS, LINES - 1)) {
+            line(&mut canvas, number, &text);
+        }
+        return canvas.into_frame();
+    }
+    line(&mut canvas, 0, &storage.disk);
+    let used = storage.total_bytes.saturating_sub(storage.free_bytes);
+    let filled =
+        (u128::from(used) * u128::from(BAR_WIDTH)).checked_div(u128::from(storage.total_bytes)).unwrap_or(0);
+    let filled = u32::try_from(filled).unwrap_or(BAR_WIDTH).min(BAR_WIDTH);
+    canvas.outline(1, LINES_TOP + 12, GAUGE_WIDTH, 11);
+    canvas.fill(Ink::Lit, 3, LINES_TOP + 14, filled, 7);
+    let free = format!("{} of {} free", words::size(storage.free_bytes), words::size(storage.total_bytes));
+    line(&mut canvas, 3, &free);
+    let wear = match storage.wear_percent {
+        Some(percent) => format!("{percent} % of its life used"),
+        None => "Wear: not told by it".to_owned(),
+    };
+    line(&mut canvas, 4, &wear);
+    canvas.into_frame()
+}

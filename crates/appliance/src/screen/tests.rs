@@ -1,0 +1,244 @@
+//! Golden pictures of every page: `golden/NAME.txt`, 64 lines of 128 `#` or `.`, compared exactly.
+//!
+//! To accept new pictures run the tests with `PERCH_GOLDEN=write` and look at every changed file.
+
+use std::path::PathBuf;
+
+use control::status::{PdsState, RtcState, SourceState, SourceStatus, StorageState, TimeState};
+use control::{PdsStatus, StorageStatus, SystemStatus, TimeStatus};
+use platform::DiskKind;
+
+use super::*;
+
+/// 2026-11-23T02:34:56.789Z.
+const NOW_US: u64 = 1_795_401_296_789_000;
+
+/// A box with one account on which all is well.
+fn well() -> Status {
+    let source = |name: &str| SourceStatus {
+        name: name.to_owned(),
+        operator: name.to_owned(),
+        answers: SourceState::Agrees,
+        offset_us: Some(1_200),
+        error_us: Some(9_000),
+    };
+    Status {
+        pds: Some(PdsStatus {
+            state: PdsState::Serving,
+            name: "alice.example".to_owned(),
+            public_url: "https://perch.example".to_owned(),
+            accounts: 1,
+            last_post_unix_us: Some(NOW_US - 185_000_000),
+            ..PdsStatus::default()
+        }),
+        time: Some(TimeStatus {
+            state: TimeState::Synced,
+            trusted: true,
+            unix_us: Some(NOW_US),
+            error_bound_us: Some(12_000),
+            sources: ["time.one.example", "time.two.example", "three.example", "four.example"]
+                .map(source)
+                .into(),
+            rtc: RtcState::Running { offset_us: Some(-300) },
+            ..TimeStatus::default()
+        }),
+        storage: Some(StorageStatus {
+            disk: "Samsung T7".to_owned(),
+            kind: DiskKind::UsbSsd,
+            present: true,
+            state: StorageState::Ok,
+            free_bytes: 812_400_000_000,
+            total_bytes: 983_000_000_000,
+            wear_percent: Some(3),
+        }),
+        system: SystemStatus {
+            hostname: "perch".to_owned(),
+            version: "0.1.0".to_owned(),
+            addresses: vec!["192.168.1.20".to_owned()],
+            pds_url: "https://perch.example".to_owned(),
+            panel_url: "http://192.168.1.20:8080".to_owned(),
+            network_up: true,
+            ..SystemStatus::default()
+        },
+    }
+}
+
+fn simulated() -> Status {
+    let mut status = well();
+    status.system.simulation = true;
+    status.system.pds_url = "http://localhost:2583".to_owned();
+    status.system.panel_url = "http://localhost:8080".to_owned();
+    pds(&mut status).name = "alice.test".to_owned();
+    status
+}
+
+fn pds(status: &mut Status) -> &mut PdsStatus {
+    status.pds.as_mut().unwrap()
+}
+
+fn clock(status: &mut Status) -> &mut TimeStatus {
+    status.time.as_mut().unwrap()
+}
+
+fn disk(status: &mut Status) -> &mut StorageStatus {
+    status.storage.as_mut().unwrap()
+}
+
+fn all_servers(status: &mut Status, answers: SourceState) {
+    for source in &mut clock(status).sources {
+        source.answers = answers;
+    }
+}
+
+fn compare(name: &str, page: Page, status: &Status) {
+    let path =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/screen/golden").join(format!("{name}.txt"));
+    let drawn = draw(page, status).to_text();
+    if std::env::var("PERCH_GOLDEN").is_ok_and(|value| value == "write") {
+        std::fs::write(&path, &drawn).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    for (number, (old, new)) in (1..).zip(golden.lines().zip(drawn.lines())) {
+        assert_eq!(old, new, "{name}: line {number} differs from {}", path.display());
+    }
+    assert_eq!(golden.len(), drawn.len(), "{} is missing or cut", path.display());
+}
+
+#[test]
+fn pages_of_a_box_on_which_all_is_well() {
+    for (name, page) in
+        [("set-up", Page::SetUp), ("home", Page::Home), ("time", Page::Time), ("storage", Page::Storage)]
+    {
+        compare(name, page, &well());
+        compare(&format!("{name}-simulation"), page, &simulated());
+    }
+}
+
+#[test]
+fn home_of_a_new_box() {
+    let mut status = simulated();
+    *pds(&mut status) =
+        PdsStatus { state: PdsState::Serving, name: "localhost".to_owned(), ..PdsStatus::default() };
+    compare("home-new", Page::Home, &status);
+}
+
+#[test]
+fn long_names_end_in_an_ellipsis() {
+    let mut status = well();
+    pds(&mut status).name = "a-rather-long-handle.of-somebody.example.com".to_owned();
+    pds(&mut status).accounts = 12;
+    compare("home-long-name", Page::Home, &status);
+    disk(&mut status).disk = "Western Digital My Passport Ultra 25E2".to_owned();
+    disk(&mut status).wear_percent = None;
+    compare("storage-long-name", Page::Storage, &status);
+    status.system.pds_url = "https://a-rather-long-name.of-somebody.example.com".to_owned();
+    compare("set-up-long-name", Page::SetUp, &status);
+}
+
+#[test]
+fn clock_troubles_say_what_to_do() {
+    let mut unknown = simulated();
+    clock(&mut unknown).trusted = false;
+    clock(&mut unknown).state = TimeState::Unknown;
+    clock(&mut unknown).error_bound_us = None;
+    all_servers(&mut unknown, SourceState::Unasked);
+    compare("trouble-clock", Page::Trouble(0), &unknown);
+    compare("time-untrusted", Page::Time, &unknown);
+    compare("home-trouble", Page::Home, &unknown);
+    all_servers(&mut unknown, SourceState::Silent);
+    compare("trouble-clock-and-no-server", Page::Trouble(0), &unknown);
+
+    let mut silent = well();
+    clock(&mut silent).state = TimeState::Holdover;
+    all_servers(&mut silent, SourceState::Silent);
+    compare("trouble-no-server", Page::Trouble(0), &silent);
+
+    let mut liar = simulated();
+    clock(&mut liar).sources[0].answers = SourceState::Disagrees;
+    compare("trouble-liar", Page::Trouble(0), &liar);
+
+    let mut date = well();
+    clock(&mut date).trusted = false;
+    clock(&mut date).asks_owner_us = Some(NOW_US);
+    compare("trouble-date", Page::Trouble(0), &date);
+}
+
+#[test]
+fn disk_and_service_troubles_say_what_to_do() {
+    let mut pulled = simulated();
+    disk(&mut pulled).state = StorageState::Pulled;
+    disk(&mut pulled).present = false;
+    disk(&mut pulled).disk = "Samsung T7, 1.0 TB".to_owned();
+    pds(&mut pulled).state = PdsState::Stopped { why: "Its disk is gone.".to_owned() };
+    compare("trouble-disk-missing", Page::Trouble(0), &pulled);
+    compare("storage-missing", Page::Storage, &pulled);
+
+    let mut full = simulated();
+    disk(&mut full).state = StorageState::Full;
+    disk(&mut full).free_bytes = 12_400_000;
+    clock(&mut full).rtc = RtcState::Stopped;
+    compare("trouble-disk-full", Page::Trouble(0), &full);
+    compare("trouble-clock-chip", Page::Trouble(1), &full);
+    compare("storage-full", Page::Storage, &full);
+
+    let mut stopped = well();
+    pds(&mut stopped).state =
+        PdsState::Stopped { why: "It ended by itself and is started again.".to_owned() };
+    compare("trouble-pds-stopped", Page::Trouble(0), &stopped);
+}
+
+#[test]
+fn a_well_box_has_no_trouble() {
+    assert_eq!(troubles(&well()), []);
+}
+
+#[test]
+fn the_worst_trouble_comes_first_and_consequences_are_not_repeated() {
+    let mut status = well();
+    clock(&mut status).trusted = false;
+    disk(&mut status).state = StorageState::Pulled;
+    pds(&mut status).state = PdsState::Stopped { why: "Its disk is gone.".to_owned() };
+    let kinds = |status: &Status| troubles(status).iter().map(|trouble| trouble.kind).collect::<Vec<_>>();
+    assert_eq!(kinds(&status), [Kind::DiskMissing, Kind::ClockUntrusted]);
+    disk(&mut status).state = StorageState::Ok;
+    assert_eq!(kinds(&status), [Kind::PdsStopped, Kind::ClockUntrusted]);
+    pds(&mut status).state = PdsState::Serving;
+    pds(&mut status).refuses_writes = Some("The clock is not trusted.".to_owned());
+    assert_eq!(kinds(&status), [Kind::ClockUntrusted]);
+}
+
+#[test]
+fn silent_processes_are_trouble() {
+    let kinds: Vec<Kind> = troubles(&Status::default()).iter().map(|trouble| trouble.kind).collect();
+    assert_eq!(kinds, [Kind::PdsStopped, Kind::ClockUntrusted]);
+}
+
+/// Every text that this module itself writes must be readable in full on the screen.
+#[test]
+fn every_advice_of_our_own_fits_the_screen() {
+    let mut status = simulated();
+    status.system.undervoltage = Some(true);
+    pds(&mut status).repos_to_repair = 12;
+    clock(&mut status).rtc = RtcState::Stopped;
+    clock(&mut status).sources[0].answers = SourceState::Disagrees;
+    let mut all = troubles(&Status::default());
+    for state in [StorageState::Full, StorageState::Low, StorageState::Failing, StorageState::Pulled] {
+        disk(&mut status).state = state;
+        all.extend(troubles(&status));
+    }
+    for answers in [SourceState::Unasked, SourceState::Silent] {
+        for (state, trusted) in
+            [(TimeState::Unknown, false), (TimeState::Suspect, false), (TimeState::Holdover, true)]
+        {
+            clock(&mut status).state = state;
+            clock(&mut status).trusted = trusted;
+            all_servers(&mut status, answers);
+            all.extend(troubles(&status));
+        }
+    }
+    for trouble in all {
+        assert!(trouble.title.len() <= TITLE_COLUMNS, "{trouble:?}");
+        let lines = words::wrap(&trouble.advice, 25, 5);
+        assert!(!lines.concat().contains(words::ELLIPSIS), "{lines:#?}");
+    }
+}

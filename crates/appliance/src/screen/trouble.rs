@@ -1,0 +1,208 @@
+//! What is wrong and what to do about it, in plain words, the worst first.
+//!
+//! The one list that the screen, the panel and the terminal all show. A pure function of the status: it asks nobody.
+
+use control::status::{PdsState, RtcState, SourceState, Status, StorageState, TimeState};
+
+use super::words;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What kind it is; a new kind wakes the screen, new figures in the words do not.
+    pub kind: Kind,
+    /// The trouble in at most [`TITLE_COLUMNS`] characters.
+    pub title: &'static str,
+    /// What it means and what to do, in sentences. The screen holds five lines of 25 characters and cuts the rest.
+    pub advice: String,
+}
+
+/// The characters of a title that fit the screen's title bar beside the count of troubles.
+pub const TITLE_COLUMNS: usize = 17;
+
+/// The kinds of trouble, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// The data disk is not there.
+    DiskMissing,
+    /// The data disk fails.
+    DiskFailing,
+    /// The supply voltage is too low: whatever else is wrong may come from it.
+    PowerWeak,
+    /// The PDS is not running although its disk is there.
+    PdsStopped,
+    /// No room is left for new data.
+    DiskFull,
+    /// A date waits for the owner's confirmation.
+    DateUnconfirmed,
+    /// Nothing may be signed.
+    ClockUntrusted,
+    /// A repository's rev lies too far ahead; it needs its healing command.
+    RepoNeedsRepair,
+    /// The PDS refuses writes for a reason of its own.
+    PdsReadOnly,
+    /// No time server answers; the clock still holds.
+    TimeServersSilent,
+    /// A time server says something else than the others.
+    TimeServerLies,
+    /// The clock chip has lost its time.
+    ClockChipStopped,
+    /// Room is running out.
+    DiskLow,
+    /// The disk's own wear counter nears its end.
+    DiskWorn,
+}
+
+/// Above this share of its rated life, per cent, a disk is announced as worn out: months remain to buy another.
+const WEAR_PERCENT_ALARM: u8 = 90;
+
+/// Lists everything that is wrong, the worst first.
+pub fn troubles(status: &Status) -> Vec<Trouble> {
+    let mut found = Vec::new();
+    disk(status, &mut found);
+    power(status, &mut found);
+    time(status, &mut found);
+    // Last, since a stopped or read-only PDS is worth a line of its own only when nothing above explains it.
+    service(status, &mut found);
+    found.sort_by_key(|trouble| trouble.kind);
+    found
+}
+
+fn disk(status: &Status, found: &mut Vec<Trouble>) {
+    let Some(storage) = &status.storage else { return };
+    let free = words::size(storage.free_bytes);
+    let (kind, title, advice) = match storage.state {
+        StorageState::Pulled => (
+            Kind::DiskMissing,
+            "DISK IS MISSING",
+            format!(
+                "Plug this disk back in: {}. All posts are on it; nothing works without it.",
+                storage.disk
+            ),
+        ),
+        StorageState::Failing => (
+            Kind::DiskFailing,
+            "DISK FAILS",
+            format!("{} returns errors. Make a backup now and replace it.", storage.disk),
+        ),
+        StorageState::Full => (
+            Kind::DiskFull,
+            "DISK IS FULL",
+            format!("{free} free. New posts are refused, reading works. Delete posts or fit a larger disk."),
+        ),
+        StorageState::Low => (
+            Kind::DiskLow,
+            "DISK ALMOST FULL",
+            format!("{free} free. Plan for a larger disk; posting still works."),
+        ),
+        StorageState::Ok => match storage.wear_percent {
+            Some(wear) if wear >= WEAR_PERCENT_ALARM => (
+                Kind::DiskWorn,
+                "DISK IS WORN OUT",
+                format!("{wear} % of its life is used. Replace {} soon.", storage.disk),
+            ),
+            _ => return,
+        },
+    };
+    found.push(Trouble { kind, title, advice });
+}
+
+fn power(status: &Status, found: &mut Vec<Trouble>) {
+    if status.system.undervoltage == Some(true) {
+        found.push(Trouble {
+            kind: Kind::PowerWeak,
+            title: "POWER IS WEAK",
+            advice: "The voltage is too low: use the right power supply and a short, thick cable.".to_owned(),
+        });
+    }
+}
+
+fn time(status: &Status, found: &mut Vec<Trouble>) {
+    let Some(time) = &status.time else {
+        found.push(Trouble {
+            kind: Kind::ClockUntrusted,
+            title: "CLOCK NOT TRUSTED",
+            advice: "The time guard does not answer. It is started again by itself; no posts until then."
+                .to_owned(),
+        });
+        return;
+    };
+    let spoke = time.sources.iter().filter(|source| source.answers != SourceState::Unasked);
+    let silent = spoke.clone().filter(|source| source.answers == SourceState::Silent).count();
+    let all_silent = silent > 0 && silent == spoke.count();
+    if let Some(date_us) = time.asks_owner_us {
+        let date = platform::time::format_rfc3339_millis(date_us);
+        let day = date.split('T').next().unwrap_or_default();
+        found.push(Trouble {
+            kind: Kind::DateUnconfirmed,
+            title: "IS THIS THE DATE?",
+            advice: format!("{day}. Hold the button if it is. Until then no posts; reading works."),
+        });
+    } else if !time.trusted {
+        let advice = untrusted(time.state, all_silent).to_owned();
+        found.push(Trouble { kind: Kind::ClockUntrusted, title: "CLOCK NOT TRUSTED", advice });
+    } else if all_silent {
+        found.push(Trouble {
+            kind: Kind::TimeServersSilent,
+            title: "NO TIME SERVER",
+            advice: "None answers. The clock holds for now, not for ever: check the network.".to_owned(),
+        });
+    }
+    let liar = time.sources.iter().find(|source| source.answers == SourceState::Disagrees);
+    if let (true, Some(liar)) = (time.trusted, liar) {
+        found.push(Trouble {
+            kind: Kind::TimeServerLies,
+            title: "TIME SERVER WRONG",
+            advice: format!("{} is outvoted and ignored. Nothing to do, unless it stays so.", liar.name),
+        });
+    }
+    if matches!(time.rtc, RtcState::Stopped | RtcState::Failing | RtcState::Implausible) {
+        found.push(Trouble {
+            kind: Kind::ClockChipStopped,
+            title: "CLOCK CHIP DEAD",
+            advice: "Replace its battery. Until then a start without network has no time.".to_owned(),
+        });
+    }
+}
+
+fn untrusted(state: TimeState, all_silent: bool) -> &'static str {
+    match (state, all_silent) {
+        (TimeState::Suspect, _) => {
+            "Clock chip and time servers disagree. No posts until that is settled; reading works."
+        }
+        (_, true) => "No time server answers. No posts until one does; reading works. Check the network.",
+        (_, false) => "Asking time servers. No posts until most agree; reading works. It takes a minute.",
+    }
+}
+
+fn service(status: &Status, found: &mut Vec<Trouble>) {
+    let explained = |kinds: &[Kind]| found.iter().any(|trouble| kinds.contains(&trouble.kind));
+    let disk_gone = explained(&[Kind::DiskMissing, Kind::DiskFailing]);
+    let refusal_known = explained(&[Kind::DiskFull, Kind::DateUnconfirmed, Kind::ClockUntrusted]);
+    let Some(pds) = &status.pds else {
+        found.push(Trouble {
+            kind: Kind::PdsStopped,
+            title: "PDS IS SILENT",
+            advice: "It is started again by itself. If this stays, switch the box off and on.".to_owned(),
+        });
+        return;
+    };
+    if pds.repos_to_repair > 0 {
+        found.push(Trouble {
+            kind: Kind::RepoNeedsRepair,
+            title: "REPAIR IS NEEDED",
+            advice: format!(
+                "{} signed far ahead of the true time. Posts wait for the repair command.",
+                words::count(pds.repos_to_repair, "account")
+            ),
+        });
+    }
+    let (kind, title, why) = match (&pds.state, &pds.refuses_writes) {
+        (PdsState::Stopped { why }, _) if !disk_gone => (Kind::PdsStopped, "PDS HAS STOPPED", why),
+        (PdsState::Serving, Some(why)) if !disk_gone && !refusal_known => {
+            (Kind::PdsReadOnly, "NO NEW POSTS", why)
+        }
+        _ => return,
+    };
+    found.push(Trouble { kind, title, advice: why.clone() });
+}
