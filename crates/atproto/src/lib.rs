@@ -7,6 +7,7 @@
 pub mod cbor;
 pub mod cid;
 pub mod crypto;
+pub mod data;
 pub mod didkey;
 pub mod syntax;
 pub mod tid;

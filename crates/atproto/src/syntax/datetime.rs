@@ -1,5 +1,7 @@
 //! Timestamps as records carry them.
 
+use platform::time::TrustedTime;
+
 use super::text_identifier;
 
 /// Holds a timestamp's text, such as `2026-11-23T02:34:56.789Z`, exactly as it was written.
@@ -23,6 +25,11 @@ impl Datetime {
 
     fn from_checked(text: Box<str>) -> Self {
         Self(text)
+    }
+
+    /// Writes a moment with milliseconds and `Z`.
+    pub fn at(now: TrustedTime) -> Self {
+        Self(now.to_rfc3339().into_boxed_str())
     }
 
     /// Gives the moment in microseconds since 1970-01-01T00:00:00Z; finer digits are cut off.

@@ -86,6 +86,14 @@ fn reads_the_moment_of_a_datetime() {
 }
 
 #[test]
+fn writes_a_trusted_moment() {
+    let (clock, _) = platform::sim::trusted_clock(1_795_401_296_789_123);
+    let now = Datetime::at(clock.now().unwrap());
+    assert_eq!(now, "2026-11-23T02:34:56.789Z");
+    assert_eq!(Datetime::parse(now.as_str()), Ok(now));
+}
+
+#[test]
 fn refuses_bad_text_in_json() {
     assert!(serde_json::from_str::<Did>("\"did:plc:asdf123\"").is_ok());
     assert!(serde_json::from_str::<Did>("\"plc:asdf123\"").is_err());
