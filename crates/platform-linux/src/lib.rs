@@ -1,1 +1,11 @@
-//! The only crate with devices, ioctls and unsafe.
+//! The only crate with devices, ioctls and `unsafe`: what `platform` names, on a real Linux.
+//!
+//! It reads and sets, and decides nothing. Only `main` files name it.
+
+mod clock;
+mod disk;
+mod kernel_time;
+
+pub use clock::{LinuxClock, LinuxClockError};
+pub use disk::{LinuxDisk, LinuxDiskError, classify, facts_of_disk, whole_disk_of};
+pub use kernel_time::{KernelTime, KernelTimeError, KernelVerdict, read_kernel_time};
