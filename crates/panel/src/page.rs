@@ -1,0 +1,237 @@
+//! The status page as HTML: every status in words, every word escaped.
+//!
+//! Pure text making; what goes over the network is `lib.rs`'s business.
+
+use std::fmt::Write as _;
+
+use appliance::screen::{age, count, size, span, troubles};
+use control::status::{PdsState, RtcState, SourceState, Status, StorageState, TimeState, TimeStatus};
+use platform::time::format_rfc3339_millis;
+
+/// The parts of the page that follow the status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Words {
+    /// HTML of everything below the picture.
+    pub(crate) html: String,
+    /// What the picture says, for those who cannot see it: plain text.
+    pub(crate) alt: String,
+}
+
+/// Makes text safe between tags and in quoted attributes.
+pub(crate) fn escape(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+/// Writes the whole page. `frame` names the picture; `button` adds the simulated button.
+pub(crate) fn page(status: &Status, frame: &str, button: bool) -> String {
+    let words = words(status);
+    let name = status.pds.as_ref().map_or("", |pds| pds.name.as_str());
+    let simulation = if status.system.simulation {
+        "<p class=\"simulation\">SIMULATION: accounts on this box exist on this computer only, not on the real \
+         network.</p>"
+    } else {
+        ""
+    };
+    let button = if button {
+        "<form id=\"button\" method=\"post\" action=\"/button\">\
+         <button name=\"press\" value=\"short\">Press the button</button>\
+         <button name=\"press\" value=\"long\">Hold it</button></form>"
+    } else {
+        ""
+    };
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+         <title>{title}</title><link rel=\"icon\" href=\"data:,\"><link rel=\"stylesheet\" href=\"/panel.css\">\
+         <noscript><meta http-equiv=\"refresh\" content=\"10\"></noscript></head>\n<body>\
+         {simulation}<h1>{title}</h1>\
+         <p class=\"lost-note\">The box does not answer. What you see below is old.</p>\
+         <div class=\"oled\"><img id=\"screen\" src=\"/screen.png?frame={frame}\" data-frame=\"{frame}\" width=\"512\" \
+         height=\"256\" alt=\"{alt}\"></div>{button}\n<main id=\"words\">{html}</main>\
+         <script src=\"/panel.js\"></script></body></html>\n",
+        title = escape(&if name.is_empty() { "Perch".to_owned() } else { format!("Perch: {name}") }),
+        alt = escape(&words.alt),
+        html = words.html,
+    )
+}
+
+/// Writes what follows the status.
+pub(crate) fn words(status: &Status) -> Words {
+    let found = troubles(status);
+    let mut html = String::new();
+    if found.is_empty() {
+        html.push_str("<p class=\"well\">All is well.</p>");
+    }
+    for trouble in &found {
+        let title = escape(&sentence_case(trouble.title));
+        line(&mut html, &format!("<p class=\"trouble\"><b>{title}.</b> {}</p>", escape(&trouble.advice)));
+    }
+    section(&mut html, "Server", &server_rows(status));
+    section(&mut html, "Time", &time_rows(status));
+    section(&mut html, "Storage", &storage_rows(status));
+    section(&mut html, "Box", &box_rows(status));
+    let alt = found.first().map_or_else(
+        || "The screen: all is well.".to_owned(),
+        |worst| format!("The screen: {}. {}", sentence_case(worst.title), worst.advice),
+    );
+    Words { html, alt }
+}
+
+/// The screen shouts in capitals; a page need not.
+fn sentence_case(title: &str) -> String {
+    let lower = title.to_lowercase().replace("pds", "PDS");
+    let mut letters = lower.chars();
+    letters.next().map(|first| first.to_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+}
+
+fn line(html: &mut String, text: &str) {
+    // Writing to a string cannot fail.
+    let Ok(()) = writeln!(html, "{text}") else { return };
+}
+
+type Rows = Vec<(&'static str, String)>;
+
+fn section(html: &mut String, title: &str, rows: &Rows) {
+    line(html, &format!("<h2>{title}</h2><dl>"));
+    for (name, value) in rows {
+        line(html, &format!("<dt>{name}</dt><dd>{}</dd>", escape(value)));
+    }
+    line(html, "</dl>");
+}
+
+fn server_rows(status: &Status) -> Rows {
+    let Some(pds) = &status.pds else { return vec![("State", "does not answer".to_owned())] };
+    let state = match (&pds.state, &pds.refuses_writes) {
+        (PdsState::Starting, _) => "starting".to_owned(),
+        (PdsState::Stopped { why }, _) => format!("stopped: {why}"),
+        (PdsState::Serving, Some(why)) => format!("answers public reads only: {why}"),
+        (PdsState::Serving, None) => "serving".to_owned(),
+    };
+    let now = status.time.as_ref().filter(|time| time.trusted).and_then(|time| time.unix_us);
+    let last = match (pds.last_post_unix_us, now) {
+        (None, _) => "none yet".to_owned(),
+        (Some(then), Some(now)) => format!("{} ({})", age(then, now), minute(then)),
+        (Some(then), None) => minute(then),
+    };
+    vec![
+        ("State", state),
+        ("Name", pds.name.clone()),
+        ("Address for apps", status.system.pds_url.clone()),
+        ("Accounts", count(pds.accounts, "account")),
+        ("Last post", last),
+        ("Events so far", pds.last_seq.to_string()),
+    ]
+}
+
+fn minute(unix_us: u64) -> String {
+    let text = format_rfc3339_millis(unix_us);
+    format!("{} {} UTC", text.get(..10).unwrap_or_default(), text.get(11..16).unwrap_or_default())
+}
+
+fn time_rows(status: &Status) -> Rows {
+    let Some(time) = &status.time else {
+        return vec![("State", "the time guard does not answer".to_owned())];
+    };
+    let mut rows = vec![("Clock", clock(time)), ("State", state(time))];
+    if let Some(why) = &time.why_untrusted {
+        rows.push(("Why", why.clone()));
+    }
+    for source in &time.sources {
+        let says = match (source.answers, source.offset_us) {
+            (SourceState::Unasked, _) => "not asked yet".to_owned(),
+            (SourceState::Silent, _) => "does not answer".to_owned(),
+            (SourceState::Refuses, _) => "declines to be asked".to_owned(),
+            (SourceState::Agrees, Some(offset)) => format!("agrees, {} apart", span(offset.unsigned_abs())),
+            (SourceState::Agrees, None) => "agrees".to_owned(),
+            (SourceState::Disagrees, Some(offset)) => {
+                format!("says another time, {} apart: ignored", span(offset.unsigned_abs()))
+            }
+            (SourceState::Disagrees, None) => "says another time: ignored".to_owned(),
+        };
+        rows.push(("Time server", format!("{}: {says}", source.name)));
+    }
+    let chip = match time.rtc {
+        RtcState::Running { offset_us: Some(offset) } => {
+            format!("runs, {} apart", span(offset.unsigned_abs()))
+        }
+        RtcState::Running { offset_us: None } => "runs".to_owned(),
+        RtcState::Absent => "there is none; each start needs the network".to_owned(),
+        RtcState::Failing => "does not answer".to_owned(),
+        RtcState::Stopped => "has stopped; replace its battery".to_owned(),
+        RtcState::Implausible => "shows a time that cannot be".to_owned(),
+        _ => "unknown".to_owned(),
+    };
+    rows.push(("Clock chip", chip));
+    rows
+}
+
+fn clock(time: &TimeStatus) -> String {
+    match (time.unix_us, time.trusted) {
+        (Some(now), true) => minute(now),
+        (Some(now), false) => format!("perhaps {}, not trusted", minute(now)),
+        (None, _) => "not known".to_owned(),
+    }
+}
+
+fn state(time: &TimeStatus) -> String {
+    let state = match time.state {
+        TimeState::Unknown => "no source of time yet",
+        TimeState::Rtc => "taken from the clock chip",
+        TimeState::Synced => "in step with a majority of the servers",
+        TimeState::Holdover => "runs on its own, since the servers no longer agree",
+        TimeState::Suspect => "clock chip and servers contradict each other",
+    };
+    match time.error_bound_us {
+        Some(bound) => format!("{state}, wrong by at most {}", span(bound)),
+        None => state.to_owned(),
+    }
+}
+
+fn storage_rows(status: &Status) -> Rows {
+    let Some(storage) = &status.storage else { return vec![("State", "not looked at yet".to_owned())] };
+    let state = match storage.state {
+        StorageState::Ok => "good",
+        StorageState::Low => "little room left",
+        StorageState::Full => "full: new posts are refused, reading works",
+        StorageState::Pulled => "unplugged: plug this disk back in",
+        StorageState::Failing => "returns errors: make a backup and replace it",
+    };
+    let wear = storage.wear_percent.map_or_else(
+        || "the disk does not tell".to_owned(),
+        |percent| format!("{percent} % of its rated life used"),
+    );
+    vec![
+        ("Disk", format!("{} ({})", storage.disk, storage.kind.label())),
+        ("State", state.to_owned()),
+        ("Room", format!("{} of {} free", size(storage.free_bytes), size(storage.total_bytes))),
+        ("Wear", wear),
+    ]
+}
+
+fn box_rows(status: &Status) -> Rows {
+    let system = &status.system;
+    let mut rows = vec![("Version", system.version.clone())];
+    if !system.addresses.is_empty() {
+        rows.push(("Addresses", system.addresses.join(", ")));
+    }
+    rows.push(("Account directory", system.plc_url.clone()));
+    rows.push(("Running for", span(system.uptime_s.saturating_mul(1_000_000))));
+    if let Some(temperature) = system.temperature_mc {
+        rows.push(("Temperature", format!("{} degrees Celsius", temperature / 1_000)));
+    }
+    if system.undervoltage == Some(true) {
+        rows.push(("Power", "the voltage is too low".to_owned()));
+    }
+    rows
+}
