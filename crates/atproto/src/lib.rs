@@ -9,6 +9,7 @@ pub mod cid;
 pub mod crypto;
 pub mod data;
 pub mod didkey;
+pub mod mst;
 pub mod syntax;
 pub mod tid;
 #[cfg(test)]
