@@ -8,7 +8,7 @@ use std::{path::Path, time::Instant};
 use anyhow::{Result, bail};
 
 use crate::{
-    install,
+    clients, cross, install,
     shell::{cargo, run as run_command, run_lines, say},
     tidy,
 };
@@ -30,6 +30,9 @@ pub(crate) struct Count {
     pub(crate) failed: u64,
 }
 
+/// Crash states in CI: enough to meet each kind of file many times, few enough for a minute.
+const TORTURE_STATES: u32 = 300;
+
 /// All steps, in the order in which they run: what fails fast comes first.
 const STEPS: &[Step] = &[
     Step { name: "packages", about: "a C compiler and git are there", run: packages },
@@ -38,12 +41,18 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", about: "no warnings in any target", run: clippy },
     Step { name: "unit", about: "cargo test of the whole workspace", run: unit },
     Step { name: "release", about: "the program `perch` as people run it", run: release },
+    Step { name: "first-light", about: "perch serves, restarts and keeps", run: first_light },
+    Step { name: "clients-npm", about: "@atproto/api, @atproto/repo, @atproto/sync", run: clients::npm },
+    Step { name: "clients-pypi", about: "the Python SDK atproto", run: clients::pypi },
+    Step { name: "torture", about: "power cuts at a few hundred places", run: torture_step },
+    Step { name: "cross", about: "all programs for aarch64", run: cross_build },
+    Step { name: "first-light-aarch64", about: "the same check, emulated", run: first_light_aarch64 },
 ];
 
 /// Prints the names of the steps.
 pub(crate) fn list() {
     for step in STEPS {
-        say(format_args!("{:<12} {}", step.name, step.about));
+        say(format_args!("{:<20} {}", step.name, step.about));
     }
 }
 
@@ -71,11 +80,11 @@ pub(crate) fn run(root: &Path, only: &[String]) -> Result<bool> {
                 total.passed += count.passed + 1;
                 let tests =
                     if count.passed > 0 { format!(", {} tests", count.passed) } else { String::new() };
-                report.push(format!("{:<12} {seconds:7.1} s  passed{tests}", step.name));
+                report.push(format!("{:<20} {seconds:7.1} s  passed{tests}", step.name));
             }
             Err(error) => {
                 total.failed += 1;
-                report.push(format!("{:<12} {seconds:7.1} s  FAILED: {error:#}", step.name));
+                report.push(format!("{:<20} {seconds:7.1} s  FAILED: {error:#}", step.name));
                 break;
             }
         }
@@ -119,6 +128,34 @@ fn unit(root: &Path) -> Result<Count> {
 fn release(root: &Path) -> Result<Count> {
     run_command(&mut cargo(root, ["build", "--release", "--locked", "--package", "sim"]))?;
     Ok(Count::default())
+}
+
+fn first_light(root: &Path) -> Result<Count> {
+    Ok(Count { passed: cross::first_light_native(root)?.into(), failed: 0 })
+}
+
+fn torture_step(root: &Path) -> Result<Count> {
+    torture(root, TORTURE_STATES, 1)?;
+    Ok(Count::default())
+}
+
+/// Runs the store's crash test.
+pub(crate) fn torture(root: &Path, states: u32, seed: u64) -> Result<()> {
+    let (states, seed) = (states.to_string(), seed.to_string());
+    let mut command =
+        cargo(root, ["run", "--quiet", "--locked", "--package", "store", "--example", "torture", "--"]);
+    command.args(["--states", &states, "--seed", &seed]);
+    run_command(&mut command)
+}
+
+fn cross_build(root: &Path) -> Result<Count> {
+    cross::build(root, cross::Effort::Quick)?;
+    Ok(Count::default())
+}
+
+fn first_light_aarch64(root: &Path) -> Result<Count> {
+    let programs = cross::build(root, cross::Effort::Quick)?;
+    Ok(Count { passed: cross::first_light(root, &programs)?.into(), failed: 0 })
 }
 
 /// Runs `cargo test …` and counts its tests; fails when one fails or none was run.

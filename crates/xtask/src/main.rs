@@ -6,6 +6,8 @@
 mod tidy;
 
 mod ci;
+mod clients;
+mod cross;
 mod install;
 mod shell;
 
@@ -35,6 +37,24 @@ enum Task {
     },
     /// Checks the invariants of the design, after checking that each check can fail.
     Tidy,
+    /// Builds all programs for aarch64 with Debian's cross tools.
+    Cross {
+        /// Compiles faster and optimises less, as CI does.
+        #[arg(long)]
+        quick: bool,
+        /// Then runs `perch` under emulation and checks it.
+        #[arg(long)]
+        first_light: bool,
+    },
+    /// Cuts the power at thousands of places and checks what is left.
+    Torture {
+        /// Number of crash states.
+        #[arg(long, default_value_t = 5_000)]
+        states: u32,
+        /// Seed of the first; the same seed gives the same states.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -58,5 +78,14 @@ fn run(task: Task) -> Result<bool> {
         }
         Task::Test { only, list: false } => ci::run(&root, &only),
         Task::Tidy => tidy::run(&root),
+        Task::Cross { quick, first_light } => {
+            let effort = if quick { cross::Effort::Quick } else { cross::Effort::Release };
+            let programs = cross::build(&root, effort)?;
+            if first_light {
+                cross::first_light(&root, &programs)?;
+            }
+            Ok(true)
+        }
+        Task::Torture { states, seed } => ci::torture(&root, states, seed).map(|()| true),
     }
 }

@@ -36,7 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("bench", &[]),
-    ("xtask", &[]),
+    ("xtask", &["bench"]),
 ];
 
 /// Packages that talk HTTP, TLS or SQL: the process that runs as root links none of them.
