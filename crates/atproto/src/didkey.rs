@@ -79,6 +79,12 @@ pub fn parse_legacy_multibase(curve: Curve, text: &str) -> Result<PublicKey, Key
     Ok(PublicKey::from_sec1(curve, &decode_base58(text)?)?)
 }
 
+/// Says whether a text is a `did:key` in base58, of whatever kind of key, as a PLC directory asks.
+pub(crate) fn is_did_key_of_any_kind(text: &str) -> bool {
+    let digits = text.strip_prefix(DID_KEY).and_then(|rest| rest.strip_prefix('z'));
+    digits.is_some_and(|digits| bs58::decode(digits).into_vec().is_ok())
+}
+
 fn decode_base58(text: &str) -> Result<Vec<u8>, KeyTextError> {
     let digits = text.strip_prefix('z').ok_or(KeyTextError::NotBase58)?;
     if digits.len() > MULTIBASE_CHARS_MAX {

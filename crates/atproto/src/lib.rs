@@ -8,8 +8,10 @@ pub mod cbor;
 pub mod cid;
 pub mod crypto;
 pub mod data;
+pub mod did_doc;
 pub mod didkey;
 pub mod mst;
+pub mod plc;
 pub mod syntax;
 pub mod tid;
 #[cfg(test)]
