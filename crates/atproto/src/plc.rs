@@ -18,6 +18,7 @@ use crate::crypto::{PublicKey, SigningKey};
 use crate::didkey;
 use crate::syntax::{Did, Handle};
 use platform::time::TrustedTime;
+use serde::Serialize;
 
 /// Largest operation with its signature, in bytes of DAG-CBOR.
 ///
@@ -102,8 +103,9 @@ pub enum PlcError {
     },
 }
 
-/// What a DID says after an operation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a DID says after an operation; its JSON is a directory's `/data` without the `did`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct State {
     /// Keys that may sign the next operation as `did:key`, the most powerful first.
     pub rotation_keys: Vec<String>,
@@ -170,6 +172,18 @@ impl State {
     /// Makes another key the one that signs the repository.
     pub fn set_atproto_key(&mut self, key: &PublicKey) {
         self.verification_methods.insert(ATPROTO_KEY.to_owned(), didkey::format_did_key(key));
+    }
+
+    /// Writes the JSON that a directory answers to `GET /{did}/data`.
+    pub fn data_json(&self, did: &Did) -> Vec<u8> {
+        #[derive(Serialize)]
+        struct Data<'a> {
+            did: &'a Did,
+            #[serde(flatten)]
+            state: &'a State,
+        }
+        // Structures with text keys written to memory: nothing that could fail.
+        serde_json::to_vec(&Data { did, state: self }).unwrap_or_default()
     }
 
     /// Signs this as the operation that follows `prev`, or as the first one.

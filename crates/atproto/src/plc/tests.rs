@@ -76,6 +76,9 @@ fn renders_the_document_as_the_directory_does() {
     assert_eq!(serde_json::from_slice::<serde_json::Value>(&document.to_json()).unwrap(), want);
     assert_eq!(DidDocument::parse(&did, &document.to_json()).unwrap(), document);
     assert_eq!(document.atproto_key().unwrap(), key(9).public_key());
+    let data: serde_json::Value = serde_json::from_slice(&signed.state().unwrap().data_json(&did)).unwrap();
+    assert_eq!((&data["did"], &data["alsoKnownAs"][0]), (&did.as_str().into(), &"at://alice.test".into()));
+    assert_eq!(data.as_object().unwrap().len(), 5);
 }
 
 #[test]
