@@ -12,6 +12,7 @@ pub mod did_doc;
 pub mod didkey;
 pub mod mst;
 pub mod plc;
+pub mod service_jwt;
 pub mod syntax;
 pub mod tid;
 #[cfg(test)]
