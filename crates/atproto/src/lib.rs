@@ -4,14 +4,17 @@
 //! taken to be hostile: malformed bytes give an error that names the offset, never a panic, and never an
 //! allocation by a length that the input merely claims.
 
+pub mod car;
 pub mod cbor;
 pub mod cid;
 pub mod crypto;
 pub mod data;
 pub mod did_doc;
 pub mod didkey;
+pub mod event;
 pub mod mst;
 pub mod plc;
+pub mod repo;
 pub mod service_jwt;
 pub mod syntax;
 pub mod tid;

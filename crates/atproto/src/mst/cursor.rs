@@ -6,6 +6,9 @@ use super::{MstError, NodeSource};
 use crate::cid::Cid;
 use bytes::Bytes;
 
+/// A key and its value.
+pub(super) type Record = (Box<str>, Cid);
+
 /// What comes next in key order.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Item<'c> {
@@ -84,7 +87,7 @@ impl<'s, S: NodeSource> Cursor<'s, S> {
     /// Passes by the record that is next and returns it; `None` if a subtree or the end is next.
     ///
     /// Fails when its key is not greater than all keys before it.
-    pub(super) fn record(&mut self) -> Result<Option<(Box<str>, Cid)>, MstError<S::Error>> {
+    pub(super) fn record(&mut self) -> Result<Option<Record>, MstError<S::Error>> {
         let Some(Item::Record { .. }) = self.peek() else { return Ok(None) };
         let Some(level) = self.path.last_mut() else { return Ok(None) };
         let Some(Entry { key, value, right }) = level.entries.next() else { return Ok(None) };
