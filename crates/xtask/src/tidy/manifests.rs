@@ -15,7 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("platform-linux", &["platform"]),
     ("atproto", &["platform"]),
     ("control", &["platform"]),
-    ("crashfs", &[]),
+    ("crashfs", &["platform", "atproto", "store"]),
     ("store", &["platform", "atproto"]),
     ("timeguard", &["platform", "control"]),
     ("appliance", &["platform", "control"]),

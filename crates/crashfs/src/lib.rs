@@ -1,0 +1,19 @@
+//! A disk in memory that knows which of its bytes a power cut would leave, and the crash test of the store on it.
+//!
+//! For tests only: nothing that runs on the box may depend on this crate. [`Disk`] holds files and folders in memory
+//! and writes every change, sync and acknowledgement into one ordered log. SQLite reaches it through a VFS
+//! ([`Disk::vfs_name`]), other files through [`Disk`]'s own methods. [`Replay`] walks the log and makes, for any point
+//! of it, the states that a weak disk could show after a cut there: what was synced is kept, of the rest a seeded
+//! random part is there, torn at sector size and out of order.
+
+mod disk;
+mod image;
+mod locks;
+mod log;
+mod replay;
+mod vfs;
+
+pub use disk::{Disk, FileHandle, Honesty};
+pub use image::{Image, scratch};
+pub use log::{Ino, Log, Name, Op};
+pub use replay::{Manner, Replay, SECTOR_BYTES};
