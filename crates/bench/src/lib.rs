@@ -2,8 +2,14 @@
 //!
 //! Perch and the reference PDS are driven by the same code. Nothing here knows how either works inside.
 
+pub mod disk;
+pub mod figures;
 pub mod first_light;
 pub mod http;
+pub mod load;
+pub mod measure;
 pub mod process;
+pub mod report;
+pub mod responder;
 pub mod server;
 pub mod xrpc;

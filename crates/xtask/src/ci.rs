@@ -143,7 +143,7 @@ fn torture_step(root: &Path) -> Result<Count> {
 pub(crate) fn torture(root: &Path, states: u32, seed: u64) -> Result<()> {
     let (states, seed) = (states.to_string(), seed.to_string());
     let mut command =
-        cargo(root, ["run", "--quiet", "--locked", "--package", "store", "--example", "torture", "--"]);
+        cargo(root, ["run", "--quiet", "--locked", "--package", "crashfs", "--bin", "torture", "--"]);
     command.args(["--states", &states, "--seed", &seed]);
     run_command(&mut command)
 }

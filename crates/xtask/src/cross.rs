@@ -26,6 +26,9 @@ const TOOLS: &[&str] = &[
     "libc6-dev-arm64-cross",
 ];
 
+/// Programs that stay on the developer's machine.
+const TOOLS_OF_OURS: &[&str] = &["xtask", "bench", "crashfs"];
+
 /// What the emulated program links. `libc6:arm64` and not the copy for cross compilers: a threaded program that is
 /// run with that one spins for ever in `pthread_create` under QEMU 7.2 and 10.0.
 const LIBRARIES: &[&str] = &["libc6:arm64", "libgcc-s1:arm64"];
@@ -50,9 +53,10 @@ pub(crate) fn build(root: &Path, effort: Effort) -> Result<PathBuf> {
         Effort::Quick => "quick",
     };
     let folder = root.join("target/cross");
-    let arguments =
-        ["build", "--locked", "--workspace", "--bins", "--exclude", "xtask", "--exclude", "bench"];
-    let mut cargo = command(root, "/usr/bin/cargo", arguments);
+    let mut cargo = command(root, "/usr/bin/cargo", ["build", "--locked", "--workspace", "--bins"]);
+    for tool in TOOLS_OF_OURS {
+        cargo.args(["--exclude", tool]);
+    }
     cargo.args(["--target", TARGET, "--profile", profile]);
     // Only Debian's programs: its cargo with rustup's rustc finds no standard library for the target.
     for (name, _) in

@@ -3,13 +3,13 @@
 //! They only start other programs and judge what these say. Nothing here is part of what runs on the box, and
 //! no service may depend on this crate.
 
-mod tidy;
-
+mod bench;
 mod ci;
 mod clients;
 mod cross;
 mod install;
 mod shell;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -46,6 +46,8 @@ enum Task {
         #[arg(long)]
         first_light: bool,
     },
+    /// Measures Perch and the reference PDS in turn and writes docs/benchmarks.md.
+    Bench(bench::Options),
     /// Cuts the power at thousands of places and checks what is left.
     Torture {
         /// Number of crash states.
@@ -86,6 +88,7 @@ fn run(task: Task) -> Result<bool> {
             }
             Ok(true)
         }
+        Task::Bench(options) => bench::bench(&root, &options).map(|()| true),
         Task::Torture { states, seed } => ci::torture(&root, states, seed).map(|()| true),
     }
 }
