@@ -74,3 +74,6 @@ pub enum Malformed {
     #[error("expected {0}")]
     Expected(&'static str),
 }
+
+#[cfg(test)]
+mod tests;
