@@ -1,1 +1,5 @@
 //! XRPC routes, sessions, account life cycle, identity and firehose.
+
+pub mod identity;
+pub mod outbound;
+pub mod plc_client;
