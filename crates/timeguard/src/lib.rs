@@ -1,1 +1,12 @@
 //! Decides whether the clock may be trusted.
+//!
+//! The policy ([`policy::Guard`]) is a pure state machine: evidence in, actions out. [`run::run`] carries the actions
+//! out and decides nothing; what answers it (servers, certificates, outlets) comes in as traits, so that the
+//! simulation drives the same code.
+
+pub mod era;
+pub mod policy;
+pub mod run;
+pub mod sim;
+
+pub use run::{Command, Evidence, Outlet, Platform, run};

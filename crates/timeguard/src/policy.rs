@@ -1,0 +1,599 @@
+//! The policy: evidence in, actions out. It does no I/O, reads no clock and owns no task.
+//!
+//! The states and what each evidence does in each of them stand in `docs/time-guard.md`; `policy/tests.rs` has a
+//! case per cell. Forward is the irreversible direction: a rev signed too far ahead stays in the repository, one too
+//! far behind is repaired by waiting. So forward steps need more evidence than backward ones.
+
+mod chip;
+mod leap;
+mod source;
+mod timeline;
+mod view;
+mod vote;
+mod weigh;
+
+use control::status::TimeState;
+use platform::time::{BootId, TRUST_BOUND_US, VERDICT_LIFE_NS, Verdict};
+use serde::{Deserialize, Serialize};
+
+pub use chip::RtcConfig;
+use chip::{Chip, ChipEvidence};
+pub use leap::Leap;
+use leap::LeapPlan;
+use source::Source;
+use timeline::{Estimate, Timeline, to_i64};
+pub use timeline::{OSCILLATOR_PPB, SLEW_PPB};
+pub use vote::AGREEING_MIN;
+use vote::{Ballot, Vote};
+use weigh::{Doubt, Ruling};
+
+/// Largest bound of an agreement that is called synced, microseconds.
+pub const SYNCED_BOUND_US: u64 = 1_000_000;
+
+/// What is off by this much is stepped; less is slewed, microseconds.
+///
+/// 0.5 s: the kernel slews at 500 ppm, so that more would take over 17 min.
+pub const STEP_MIN_US: u64 = 500_000;
+
+/// What is off by less is left alone, microseconds: chasing noise would bend the clock without end.
+pub const SLEW_MIN_US: u64 = 10_000;
+
+/// How far CLOCK_REALTIME may be from the estimate before somebody else must have set it, microseconds. As readers
+/// have it.
+const FOREIGN_MIN_US: u64 = platform::time::REALTIME_SLACK_US;
+
+/// Nanoseconds between verdicts when nothing changes: a sixth of their life.
+const PUBLISH_NS: u64 = 5_000_000_000;
+
+/// Microseconds of trusted time between saves of the floor: 6 h, a few hundred bytes a day.
+const SAVE_US: i64 = 6 * 3_600_000_000;
+
+/// Microseconds between looks at the chip while it is needed: 10 min.
+const CHIP_READ_NS: u64 = 600_000_000_000;
+
+/// Nanoseconds between requests for certificates: each is two connections to strangers.
+const CERTIFICATES_NS: u64 = 30_000_000_000;
+
+/// How long servers wait for the chip's first word, nanoseconds; reading on a second's edge takes 1 s.
+const CHIP_WAIT_NS: u64 = 3_000_000_000;
+
+/// The clocks at the moment of an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// CLOCK_BOOTTIME, nanoseconds.
+    pub boottime_ns: u64,
+    /// CLOCK_REALTIME, microseconds.
+    pub realtime_us: i64,
+}
+
+/// One server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Server {
+    /// Name or address.
+    pub name: String,
+    /// Who runs it: all servers of one operator have one vote, and so have all that DHCP gave (`dhcp`).
+    pub operator: String,
+}
+
+/// What the guard keeps across restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// A time that has certainly passed, UTC microseconds.
+    pub floor_us: u64,
+    /// When the chip was last set by the guard, UTC microseconds.
+    pub rtc_set_us: Option<u64>,
+}
+
+/// What the guard is told at its start.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The servers; four or more of different operators.
+    pub servers: Vec<Server>,
+    /// When this program was built, UTC microseconds.
+    pub build_us: u64,
+    /// What was kept from before.
+    pub saved: Saved,
+    /// The chip; `None` when there is none.
+    pub rtc: Option<RtcConfig>,
+    /// False outside the appliance: the clock is somebody else's to set.
+    pub may_set_clock: bool,
+    /// Seconds between questions to one server once it is known; at least 16 (RFC 4330 section 10 has 15).
+    pub poll_s: u64,
+}
+
+/// One answer of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// CLOCK_BOOTTIME in the middle of the exchange, nanoseconds.
+    pub boottime_ns: u64,
+    /// The server's UTC at that moment, microseconds (middle of its receive and transmit times).
+    pub unix_us: i64,
+    /// How far that may be off: half the round trip plus the server's root distance, microseconds.
+    pub error_us: u64,
+    /// Its leap warning.
+    pub leap: Leap,
+}
+
+/// What a kiss-o'-death asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kiss {
+    /// DENY or RSTR: never come back.
+    Leave,
+    /// RATE: come more rarely.
+    Slower,
+}
+
+/// UTC in which the certificates of two independent hosts are valid at once, microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CertificateWindow {
+    /// The later of their notBefore.
+    pub not_before_us: i64,
+    /// The earlier of their notAfter.
+    pub not_after_us: i64,
+}
+
+/// What the guard learns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A second passed.
+    Tick,
+    /// A server answered.
+    Sample(usize, Sample),
+    /// A server did not answer in time, or wrongly.
+    Silent(usize),
+    /// A server sent a kiss-o'-death.
+    Kiss(usize, Kiss),
+    /// The chip was read; `None` when it failed.
+    Chip(Option<platform::RtcReading>),
+    /// The chip was set to this UTC (microseconds); `None` when it failed.
+    ChipSet(Option<i64>),
+    /// Certificates were fetched; `None` when two independent hosts could not be.
+    Certificates(Option<CertificateWindow>),
+    /// The owner confirmed the time that the screen asked about, UTC microseconds.
+    OwnerAccepts(u64),
+    /// The network came up or changed.
+    NetworkUp,
+    /// The system refused to set the clock.
+    StepFailed,
+}
+
+/// What the driver is to do, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Tell everybody the time.
+    Publish(Verdict),
+    /// Tell everybody that there is no trusted time, and why.
+    Refuse(String),
+    /// Set CLOCK_REALTIME by this much at once, microseconds.
+    Step(i64),
+    /// Slew the clock by this much, microseconds; 0 ends a slew.
+    Slew(i64),
+    /// Ask a server, and answer with `Sample`, `Kiss` or `Silent`.
+    Query(usize),
+    /// Read the chip, and answer with `Chip`.
+    ReadChip,
+    /// Set the chip from the verdict's time, on a second's edge, and answer with `ChipSet`.
+    SetChip,
+    /// Fetch certificates of two independent hosts, and answer with `Certificates`.
+    FetchCertificates,
+    /// Keep this across restarts.
+    Save(Saved),
+}
+
+/// Why the state is `Suspect`, or where the estimate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// From the chip alone.
+    Chip,
+    /// From a majority of servers in this boot.
+    Majority,
+}
+
+/// Since when something has held without a break.
+#[derive(Clone, Copy, Debug)]
+struct Since {
+    boottime_ns: u64,
+    offset_us: i64,
+}
+
+/// The guard.
+#[derive(Debug)]
+pub struct Guard {
+    boot_id: BootId,
+    config: Config,
+    started_ns: u64,
+    state: TimeState,
+    timeline: Timeline,
+    estimate: Option<(Origin, Estimate)>,
+    sources: Vec<Source>,
+    chip: Chip,
+    leap: LeapPlan,
+    floor_us: i64,
+    /// The last vote, for the pages.
+    ballot: Option<Ballot>,
+    doubt: Doubt,
+    three_quarters_since: Option<Since>,
+    unanimous_since: Option<Since>,
+    certificates: Option<(u64, CertificateWindow)>,
+    certificates_asked_ns: Option<u64>,
+    accepted_us: Option<i64>,
+    chip_asked_ns: Option<u64>,
+    saved_us: Option<i64>,
+    generation: u64,
+    published: Option<(u64, Estimate)>,
+    refused: Option<String>,
+}
+
+impl Guard {
+    /// Starts in `Unknown`: nothing is trusted before evidence has come.
+    #[must_use]
+    pub fn new(config: Config, boot_id: BootId, now: Moment) -> Self {
+        let poll_s = config.poll_s.max(16);
+        let sources = config
+            .servers
+            .iter()
+            .map(|server| Source::new(server.name.clone(), server.operator.clone(), poll_s))
+            .collect();
+        let floor_us = to_i64(config.saved.floor_us.max(config.build_us));
+        let chip = Chip::new(config.rtc, config.build_us, config.saved.rtc_set_us);
+        Self {
+            boot_id,
+            config,
+            started_ns: now.boottime_ns,
+            state: TimeState::Unknown,
+            timeline: Timeline::default(),
+            estimate: None,
+            sources,
+            chip,
+            leap: LeapPlan::default(),
+            floor_us,
+            ballot: None,
+            doubt: Doubt::NoAnswers,
+            three_quarters_since: None,
+            unanimous_since: None,
+            certificates: None,
+            certificates_asked_ns: None,
+            accepted_us: None,
+            chip_asked_ns: None,
+            saved_us: None,
+            generation: 0,
+            published: None,
+            refused: None,
+        }
+    }
+
+    /// Gives the state.
+    #[must_use]
+    pub fn state(&self) -> TimeState {
+        self.state
+    }
+
+    /// Takes one piece of evidence and says what to do.
+    pub fn handle(&mut self, input: Input, now: Moment) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.notice_foreign_hand(now, &mut actions);
+        match input {
+            Input::Tick => self.pass_leap(now),
+            Input::Sample(index, sample) => {
+                let steady_us = self.timeline.steady_us(sample.boottime_ns);
+                if let Some(source) = self.sources.get_mut(index) {
+                    source.answered(&sample, steady_us, now);
+                }
+            }
+            Input::Silent(index) => {
+                if let Some(source) = self.sources.get_mut(index) {
+                    source.missed(now.boottime_ns);
+                }
+            }
+            Input::Kiss(index, kiss) => {
+                if let Some(source) = self.sources.get_mut(index) {
+                    source.kissed(kiss, now.boottime_ns);
+                }
+            }
+            Input::Chip(reading) => self.chip_was_read(reading, now),
+            Input::ChipSet(set_us) => self.chip_was_set(set_us, &mut actions),
+            Input::Certificates(Some(window)) => self.certificates = Some((now.boottime_ns, window)),
+            Input::Certificates(None) => {}
+            Input::OwnerAccepts(unix_us) => self.accepted_us = Some(to_i64(unix_us)),
+            Input::NetworkUp => {
+                for source in &mut self.sources {
+                    source.hurry(now.boottime_ns);
+                }
+            }
+            Input::StepFailed => self.config.may_set_clock = false,
+        }
+        self.decide(now, &mut actions);
+        self.ask(now, &mut actions);
+        self.discipline(now, &mut actions);
+        self.speak(now, &mut actions);
+        actions
+    }
+
+    /// Moves the estimate over a leap second that a majority announced.
+    fn pass_leap(&mut self, now: Moment) {
+        let steady_us = self.steady_us(now);
+        if let Some((_, estimate)) = &mut self.estimate
+            && let Some(shift_us) = self.leap.passes(estimate.unix_us(steady_us))
+        {
+            // Whether the servers leapt as they had announced is not known yet: the bound takes the second in.
+            estimate.bound_us = estimate.bound_at(steady_us).saturating_add(shift_us.unsigned_abs());
+            estimate.offset_us = estimate.offset_us.saturating_add(shift_us);
+            estimate.at_us = steady_us;
+            self.forget_answers(now);
+        }
+    }
+
+    /// Stops trusting when somebody else has set CLOCK_REALTIME, and asks all who may know.
+    fn notice_foreign_hand(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let off_us = self.foreign_us(now);
+        if off_us == 0 || !self.config.may_set_clock {
+            return;
+        }
+        self.state = TimeState::Suspect;
+        self.doubt = Doubt::ForeignHand { off_us };
+        self.forget_answers(now);
+        // The chip is asked too: it may say who is right when no server answers.
+        if self.chip.is_present() {
+            self.chip_asked_ns = Some(now.boottime_ns);
+            actions.push(Action::ReadChip);
+        }
+    }
+
+    /// Gives how far CLOCK_REALTIME is from the trusted estimate when that is too far; 0 otherwise.
+    fn foreign_us(&self, now: Moment) -> i64 {
+        let Some((_, estimate)) = &self.estimate else { return 0 };
+        if self.state == TimeState::Suspect || self.published.is_none() {
+            return 0;
+        }
+        let steady_us = self.steady_us(now);
+        let off_us = now.realtime_us.saturating_sub(estimate.unix_us(steady_us));
+        let most_us = estimate.bound_at(steady_us).max(FOREIGN_MIN_US);
+        if off_us.unsigned_abs() > most_us { off_us } else { 0 }
+    }
+
+    fn forget_answers(&mut self, now: Moment) {
+        for source in &mut self.sources {
+            source.forget(now.boottime_ns);
+        }
+        self.unanimous_since = None;
+        self.three_quarters_since = None;
+    }
+
+    fn chip_was_read(&mut self, reading: Option<platform::RtcReading>, now: Moment) {
+        let steady_us = self.steady_us(now);
+        let read_at_us = reading.map_or(steady_us, |reading| self.timeline.steady_us(reading.boottime_ns));
+        let ChipEvidence::Sane(says) = self.chip.judge(reading, read_at_us, self.floor_us) else { return };
+        match (self.state, &self.estimate) {
+            (TimeState::Unknown, None) => {
+                self.estimate = Some((Origin::Chip, says));
+                self.state = TimeState::Rtc;
+            }
+            // A chip that jumps while it is leant on was set by a foreign hand: the extrapolation stays.
+            (TimeState::Rtc, Some((_, estimate))) if says.overlaps(estimate, steady_us) => {
+                self.estimate = Some((Origin::Chip, says));
+            }
+            // A foreign hand set the clock, and the chip says that our extrapolation is right.
+            (TimeState::Suspect, Some((origin, estimate))) if self.doubt.is_foreign_hand() => {
+                if says.overlaps(estimate, steady_us) {
+                    self.state = match origin {
+                        Origin::Chip => TimeState::Rtc,
+                        Origin::Majority => TimeState::Holdover,
+                    };
+                }
+            }
+            // The chip drifts slower than the processor's crystal: a long holdover leans on it.
+            (TimeState::Holdover, Some((Origin::Majority, estimate)))
+                if says.overlaps(estimate, steady_us)
+                    && says.bound_at(steady_us) < estimate.bound_at(steady_us) =>
+            {
+                self.estimate = Some((Origin::Majority, says));
+            }
+            (
+                TimeState::Unknown
+                | TimeState::Rtc
+                | TimeState::Synced
+                | TimeState::Suspect
+                | TimeState::Holdover,
+                _,
+            ) => {}
+        }
+    }
+
+    fn chip_was_set(&mut self, set_us: Option<i64>, actions: &mut Vec<Action>) {
+        self.chip.was_set(set_us);
+        if let Some(set_us) = set_us {
+            self.config.saved.rtc_set_us = u64::try_from(set_us).ok();
+            actions.push(Action::Save(self.config.saved));
+        }
+    }
+
+    /// Counts the votes and acts on them.
+    fn decide(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let waited_ns = now.boottime_ns.saturating_sub(self.started_ns);
+        if self.chip.is_awaited() && waited_ns < CHIP_WAIT_NS {
+            return;
+        }
+        let steady_us = self.steady_us(now);
+        self.ballot = vote::count(&self.votes(steady_us));
+        self.track(now);
+        let Some(ballot) = self.ballot else {
+            if self.state == TimeState::Synced {
+                self.state = TimeState::Holdover;
+            }
+            if self.state != TimeState::Suspect {
+                self.doubt = self.doubt_about_votes(steady_us);
+            }
+            return;
+        };
+        match self.weigh(&ballot, now) {
+            Ruling::Accept => self.accept(&ballot, steady_us),
+            Ruling::Wait(doubt) => {
+                self.state = match self.state {
+                    TimeState::Rtc | TimeState::Suspect => TimeState::Suspect,
+                    TimeState::Synced | TimeState::Holdover => TimeState::Holdover,
+                    TimeState::Unknown => TimeState::Unknown,
+                };
+                self.doubt = doubt;
+                self.fetch_certificates(now, actions);
+            }
+            Ruling::Refuted(doubt) => {
+                self.state = match self.state {
+                    TimeState::Rtc | TimeState::Suspect => TimeState::Rtc,
+                    TimeState::Synced | TimeState::Holdover => TimeState::Holdover,
+                    TimeState::Unknown => TimeState::Unknown,
+                };
+                self.doubt = doubt;
+            }
+        }
+    }
+
+    fn fetch_certificates(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let rested = |asked_ns: u64| now.boottime_ns.saturating_sub(asked_ns) >= CERTIFICATES_NS;
+        if self.certificates_asked_ns.is_none_or(rested) {
+            self.certificates_asked_ns = Some(now.boottime_ns);
+            actions.push(Action::FetchCertificates);
+        }
+    }
+
+    /// Gives the votes of the operators that have an answer, in the order of their first server.
+    fn votes(&self, steady_us: i64) -> Vec<Vote> {
+        let mut operators: Vec<&str> = Vec::new();
+        for source in &self.sources {
+            if !operators.contains(&source.operator.as_str()) {
+                operators.push(&source.operator);
+            }
+        }
+        let servers_of = |operator: &str| {
+            let of_operator = self.sources.iter().filter(move |source| source.operator == operator);
+            Vote::of_servers(of_operator.filter_map(|source| source.interval(steady_us)))
+        };
+        operators.into_iter().filter_map(servers_of).collect()
+    }
+
+    /// Takes the agreed time.
+    fn accept(&mut self, ballot: &Ballot, steady_us: i64) {
+        let fresh = Estimate { at_us: steady_us, offset_us: ballot.offset_us, bound_us: ballot.bound_us };
+        // An older estimate with a tighter bound stays while the new one does not contradict it: the time that is
+        // told then does not wander with each answer.
+        let keeps = self.estimate.is_some_and(|(origin, old)| {
+            let old_bound_us = old.bound_at(steady_us);
+            let apart_us = old.offset_us.abs_diff(fresh.offset_us);
+            origin == Origin::Majority && old_bound_us <= fresh.bound_us && apart_us <= fresh.bound_us
+        });
+        if !keeps {
+            self.estimate = Some((Origin::Majority, fresh));
+        }
+        let bound_us = self.estimate.map_or(u64::MAX, |(_, estimate)| estimate.bound_at(steady_us));
+        self.state = if bound_us <= SYNCED_BOUND_US { TimeState::Synced } else { TimeState::Holdover };
+        self.doubt = if self.state == TimeState::Synced { Doubt::Nothing } else { Doubt::Vague };
+        self.accepted_us = None;
+        self.plan_leap(ballot, steady_us);
+    }
+
+    fn plan_leap(&mut self, ballot: &Ballot, steady_us: i64) {
+        let agreeing = self.sources.iter().filter(|source| {
+            source.interval(steady_us).is_some_and(|interval| Vote::For(interval).is_for(ballot.offset_us))
+        });
+        self.leap.hear(agreeing.map(Source::leap), steady_us.saturating_add(ballot.offset_us));
+    }
+
+    /// Asks whom it is time to ask.
+    fn ask(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        for (index, source) in self.sources.iter_mut().enumerate() {
+            if source.is_due(now.boottime_ns) {
+                actions.push(Action::Query(index));
+            }
+        }
+        let needed = matches!(self.state, TimeState::Rtc | TimeState::Holdover);
+        let due = match self.chip_asked_ns {
+            None => true,
+            Some(asked_ns) => needed && now.boottime_ns.saturating_sub(asked_ns) >= CHIP_READ_NS,
+        };
+        if self.chip.is_present() && due {
+            self.chip_asked_ns = Some(now.boottime_ns);
+            actions.push(Action::ReadChip);
+        }
+    }
+
+    /// Brings the kernel's clock to the estimate, and keeps floor and chip.
+    fn discipline(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let Some(estimate) = self.trusted_estimate(now) else { return };
+        let steady_us = self.steady_us(now);
+        let unix_us = estimate.unix_us(steady_us);
+        let off_us = now.realtime_us.saturating_sub(unix_us);
+        if self.config.may_set_clock && off_us.unsigned_abs() >= STEP_MIN_US {
+            if self.timeline.is_slewing(now.boottime_ns) {
+                self.timeline.begin_slew(now.boottime_ns, 0);
+                actions.push(Action::Slew(0));
+            }
+            actions.push(Action::Step(off_us.saturating_neg()));
+        } else if self.config.may_set_clock
+            && off_us.unsigned_abs() > SLEW_MIN_US
+            && !self.timeline.is_slewing(now.boottime_ns)
+        {
+            self.timeline.begin_slew(now.boottime_ns, off_us.saturating_neg());
+            actions.push(Action::Slew(off_us.saturating_neg()));
+        }
+        // Only a majority may raise the floor: a chip that is ahead would shut the honest out for ever.
+        if self.state != TimeState::Synced {
+            return;
+        }
+        let bound_us = estimate.bound_at(steady_us);
+        if self.chip.wants_setting(unix_us, steady_us, bound_us) {
+            actions.push(Action::SetChip);
+        }
+        if self.saved_us.is_none_or(|saved_us| unix_us.saturating_sub(saved_us) >= SAVE_US) {
+            self.saved_us = Some(unix_us);
+            let floor_us = unix_us.saturating_sub_unsigned(bound_us).max(self.floor_us);
+            self.floor_us = floor_us;
+            self.config.saved.floor_us = u64::try_from(floor_us).unwrap_or_default();
+            actions.push(Action::Save(self.config.saved));
+        }
+    }
+
+    /// Publishes or refuses when something changed, or when it is time to renew.
+    fn speak(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let Some(estimate) = self.trusted_estimate(now) else {
+            let why = self.why_untrusted(now);
+            if self.refused.as_ref() != Some(&why) {
+                actions.push(Action::Refuse(why.clone()));
+            }
+            self.refused = Some(why);
+            self.published = None;
+            return;
+        };
+        let renew = self.published.is_none_or(|(at_ns, last)| {
+            last != estimate || now.boottime_ns.saturating_sub(at_ns) >= PUBLISH_NS
+        });
+        let slews = actions.iter().any(|action| matches!(action, Action::Slew(_)));
+        if !renew && !slews {
+            return;
+        }
+        let steady_us = self.steady_us(now);
+        let Ok(unix_us_at_boottime) = u64::try_from(estimate.unix_us(steady_us)) else { return };
+        self.generation += 1;
+        self.published = Some((now.boottime_ns, estimate));
+        self.refused = None;
+        let slewing = self.timeline.is_slewing(now.boottime_ns);
+        actions.push(Action::Publish(Verdict {
+            boot_id: self.boot_id,
+            boottime_ns: now.boottime_ns,
+            unix_us_at_boottime,
+            error_bound_us: estimate.bound_at(steady_us),
+            rate_ppb: OSCILLATOR_PPB + if slewing { SLEW_PPB } else { 0 },
+            generation: self.generation,
+            valid_until_boottime_ns: now.boottime_ns.saturating_add(VERDICT_LIFE_NS),
+        }));
+    }
+
+    /// Gives the estimate when it may be signed with.
+    fn trusted_estimate(&self, now: Moment) -> Option<Estimate> {
+        let (_, estimate) = self.estimate?;
+        let trusted_state = matches!(self.state, TimeState::Rtc | TimeState::Synced | TimeState::Holdover);
+        (trusted_state && estimate.bound_at(self.steady_us(now)) <= TRUST_BOUND_US).then_some(estimate)
+    }
+
+    fn steady_us(&self, now: Moment) -> i64 {
+        self.timeline.steady_us(now.boottime_ns)
+    }
+}
