@@ -28,6 +28,21 @@ impl<'s, S: NodeSource> Walk<'s, S> {
     pub fn new(src: &'s S, root: Cid) -> Self {
         Self { cursor: Some(Cursor::new(src, Some(root))) }
     }
+
+    /// Names the node that comes next, unread; `None` when a record or the end comes next.
+    pub fn peek_node(&mut self) -> Option<Cid> {
+        match self.cursor.as_mut()?.peek()? {
+            Item::Subtree { cid, .. } => Some(cid),
+            Item::Record { .. } => None,
+        }
+    }
+
+    /// Passes by the node that comes next, with everything below it.
+    pub fn skip_node(&mut self) {
+        if let Some(cursor) = &mut self.cursor {
+            cursor.skip();
+        }
+    }
 }
 
 impl<S: NodeSource> Iterator for Walk<'_, S> {

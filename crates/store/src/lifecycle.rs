@@ -1,0 +1,367 @@
+//! The life of an account after its reservation: birth, changes of state and name, repair, end.
+
+use atproto::car;
+use atproto::cid::Cid;
+use atproto::mst::Tree;
+use atproto::syntax::{Did, Handle, Tid};
+use platform::time::TrustedTime;
+use rusqlite::{OptionalExtension, params};
+
+use crate::Store;
+use crate::account::{self, Account, Head, Status, tid_to_sql, time_to_sql};
+use crate::error::StoreError;
+use crate::session;
+use crate::write::CommitMeta;
+use crate::writer::Tx;
+
+/// Something to tell the network about an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announcement {
+    /// `#identity`: the DID document or handle may have changed.
+    Identity,
+    /// `#account` with its present state.
+    Account,
+    /// `#sync` with its present commit.
+    Sync,
+}
+
+impl Store {
+    /// Makes the account whose creation is under way: row, signed empty repo and, when it starts active, the events
+    /// `#identity`, `#account`, `#commit`, `#sync`, all in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountNotFound`] when no creation is under way; [`StoreError::ClockUntrusted`], or a failure of
+    /// the disk. After an error the creation is still under way.
+    pub async fn complete_account(&self, did: &Did, status: Status) -> Result<Account, StoreError> {
+        let did = did.clone();
+        self.inner.writer()?.call(move |tx| complete(tx, &did, status)).await
+    }
+
+    /// Changes an account's state. Becoming active announces `#account`, `#identity`, `#sync`; all else `#account`.
+    /// The same state again announces nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountNotFound`], [`StoreError::ClockUntrusted`], or a failure of the disk.
+    pub async fn set_status(&self, did: &Did, status: Status) -> Result<Account, StoreError> {
+        let did = did.clone();
+        self.inner
+            .writer()?
+            .call(move |tx| {
+                let account = account::require(tx.conn, &did)?;
+                if account.status == status {
+                    return Ok(account);
+                }
+                tx.set("UPDATE account SET status = ?2 WHERE id = ?1", params![account.id, status.as_str()])?;
+                let account = Account { status, ..account };
+                let events: &[Announcement] = match status {
+                    Status::Active => &[Announcement::Account, Announcement::Identity, Announcement::Sync],
+                    _ => &[Announcement::Account],
+                };
+                announce(tx, &account, events)?;
+                Ok(account)
+            })
+            .await
+    }
+
+    /// Announces something about an account, in the given order, in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountNotFound`], [`StoreError::ClockUntrusted`], or a failure of the disk.
+    pub async fn announce(&self, did: &Did, events: Vec<Announcement>) -> Result<(), StoreError> {
+        let did = did.clone();
+        self.inner
+            .writer()?
+            .call(move |tx| {
+                let account = account::require(tx.conn, &did)?;
+                announce(tx, &account, &events)
+            })
+            .await
+    }
+
+    /// Gives an account another handle and announces `#identity`. The same handle again announces too.
+    ///
+    /// # Errors
+    /// [`StoreError::HandleTaken`], [`StoreError::AccountNotFound`], [`StoreError::ClockUntrusted`], or a failure of
+    /// the disk.
+    pub async fn set_handle(&self, did: &Did, handle: Handle) -> Result<(), StoreError> {
+        let did = did.clone();
+        self.inner
+            .writer()?
+            .call(move |tx| {
+                let account = account::require(tx.conn, &did)?;
+                if account.handle != handle {
+                    account::check_handle_free(tx.conn, &handle)?;
+                    let sql = "UPDATE account SET handle = ?2 WHERE id = ?1";
+                    tx.set(sql, params![account.id, handle.as_str()])?;
+                }
+                announce(tx, &Account { handle, ..account }, &[Announcement::Identity])
+            })
+            .await
+    }
+
+    /// Replaces the password and ends all sessions.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountNotFound`], or a failure of the disk.
+    pub async fn set_password_hash(&self, did: &Did, hash: String) -> Result<(), StoreError> {
+        let did = did.clone();
+        self.inner
+            .writer()?
+            .call(move |tx| {
+                let account = account::require(tx.conn, &did)?;
+                tx.set("UPDATE account SET password_hash = ?2 WHERE id = ?1", params![account.id, hash])?;
+                session::revoke_all(tx.conn, account.id, None)
+            })
+            .await
+    }
+
+    /// Replaces the e-mail address; `confirmed_at` says when it was confirmed, if it was.
+    ///
+    /// # Errors
+    /// [`StoreError::EmailTaken`], [`StoreError::AccountNotFound`], or a failure of the disk.
+    pub async fn set_email(
+        &self,
+        did: &Did,
+        email: String,
+        confirmed_at: Option<TrustedTime>,
+    ) -> Result<(), StoreError> {
+        let (did, email) = (did.clone(), email.to_lowercase());
+        let confirmed_at = confirmed_at.map(|at| time_to_sql(at.unix_micros()));
+        self.inner
+            .writer()?
+            .call(move |tx| {
+                let account = account::require(tx.conn, &did)?;
+                let other = account::find(tx.conn, "email", &email)?;
+                if other.is_some_and(|other| other.id != account.id) {
+                    return Err(StoreError::EmailTaken);
+                }
+                let sql = "UPDATE account SET email = ?2, email_confirmed_at = ?3 WHERE id = ?1";
+                tx.set(sql, params![account.id, email, confirmed_at])
+            })
+            .await
+    }
+
+    /// Keeps an account's preferences; opaque here. The caller bounds their size.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountNotFound`], [`StoreError::DiskFull`], or a failure of the disk.
+    pub async fn set_preferences(&self, did: &Did, preferences: Vec<u8>) -> Result<(), StoreError> {
+        let did = did.clone();
+        self.inner
+            .writer()?
+            .call(move |tx| {
+                tx.env.room.check()?;
+                let account = account::require(tx.conn, &did)?;
+                tx.set("UPDATE account SET preferences = ?2 WHERE id = ?1", params![account.id, preferences])
+            })
+            .await
+    }
+
+    /// Signs the repo's present tree anew with a revision of now, and announces `#sync`.
+    ///
+    /// For a repo whose last commit was signed far ahead of the clock: its new revision is lower, so a relay accepts it
+    /// only when it has not taken the future one. Does nothing to a repo that is in order but sign it once more.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountNotFound`], [`StoreError::ClockUntrusted`], or a failure of the disk.
+    pub async fn repair_repo(&self, did: &Did) -> Result<CommitMeta, StoreError> {
+        let did = did.clone();
+        self.inner.writer()?.call(move |tx| repair(tx, &did)).await
+    }
+
+    /// Removes an account with all that belongs to it, and announces `#account` as deleted.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountNotFound`], [`StoreError::ClockUntrusted`], or a failure of the disk.
+    pub async fn delete_account(&self, did: &Did) -> Result<(), StoreError> {
+        let did = did.clone();
+        self.inner.writer()?.call(move |tx| delete(tx, &did)).await
+    }
+}
+
+impl Tx<'_> {
+    /// Executes one changing statement.
+    pub(crate) fn set(&self, sql: &str, params: impl rusqlite::Params) -> Result<(), StoreError> {
+        self.conn
+            .prepare_cached(sql)
+            .and_then(|mut s| s.execute(params))
+            .map(|_| ())
+            .map_err(StoreError::db("changing an account"))
+    }
+
+    /// Gives a repo number that no rows are left of.
+    pub(crate) fn new_repo_id(&self) -> Result<i64, StoreError> {
+        self.conn
+            .prepare_cached(
+                "SELECT 1 + max((SELECT coalesce(max(id), 0) FROM repo), \
+                 (SELECT coalesce(max(repo), 0) FROM doomed_repo))",
+            )
+            .and_then(|mut s| s.query_row([], |row| row.get(0)))
+            .map_err(StoreError::db("numbering a repo"))
+    }
+
+    /// Moves a repo's head to a commit of a tree that the table `node` holds whole.
+    pub(crate) fn set_flushed_head(&self, repo: i64, account: i64, head: &Head) -> Result<(), StoreError> {
+        self.set(
+            "INSERT INTO repo (id, account, commit_block, rev, root, flushed_root, flushed_seq) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6) ON CONFLICT (id) DO UPDATE SET \
+             commit_block = ?3, rev = ?4, root = ?5, flushed_root = ?5, flushed_seq = ?6",
+            params![
+                repo,
+                account,
+                &head.block[..],
+                tid_to_sql(head.rev),
+                head.data.as_bytes(),
+                time_to_sql(self.last_seq())
+            ],
+        )
+    }
+}
+
+fn announce(tx: &mut Tx<'_>, account: &Account, events: &[Announcement]) -> Result<(), StoreError> {
+    let now = tx.env.now()?;
+    for event in events {
+        match event {
+            Announcement::Identity => tx.log_identity(account, now)?,
+            Announcement::Account => tx.log_account(account, false, now)?,
+            Announcement::Sync => tx.log_sync(account, now)?,
+        }
+    }
+    Ok(())
+}
+
+type IntentRow = (String, Option<String>, String, i64);
+
+fn take_intent(tx: &Tx<'_>, did: &Did) -> Result<IntentRow, StoreError> {
+    tx.conn
+        .prepare_cached("SELECT handle, email, password_hash, created_at FROM intent WHERE did = ?1")
+        .and_then(|mut s| {
+            s.query_row([did.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
+                .optional()
+        })
+        .map_err(StoreError::db("reading an intent"))?
+        .ok_or(StoreError::AccountNotFound)
+}
+
+fn complete(tx: &mut Tx<'_>, did: &Did, status: Status) -> Result<Account, StoreError> {
+    let now = tx.env.now()?;
+    let (handle, email, password_hash, _) = take_intent(tx, did)?;
+    let mut empty = Tree::empty();
+    let tree = empty.commit();
+    let repo = tx.new_repo_id()?;
+    let key = tx.env.read_key(did)?;
+    let rev = Tid::at(now, tx.env.clock_id);
+    let (commit, block) = atproto::repo::sign(did, tree.root, rev, &key);
+    let head = Head { commit, block, rev, data: tree.root };
+
+    tx.set(
+        "INSERT INTO account (did, handle, email, password_hash, created_at, status, repo) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        params![
+            did.as_str(),
+            handle,
+            email,
+            password_hash,
+            time_to_sql(now.unix_micros()),
+            status.as_str(),
+            repo
+        ],
+    )?;
+    let id = tx.conn.last_insert_rowid();
+    for (cid, block) in &tree.new_blocks {
+        store_node(tx, repo, cid, rev, block)?;
+    }
+    account::remove_intent(tx, did)?;
+    tx.set_flushed_head(repo, id, &head)?;
+    let account = account::require(tx.conn, did)?;
+    if status == Status::Active {
+        let nodes = tree.new_blocks.iter().map(|(cid, block)| (*cid, &block[..]));
+        let blocks = car::to_vec(&[commit], std::iter::once((commit, &head.block[..])).chain(nodes));
+        tx.log_identity(&account, now)?;
+        tx.log_account(&account, false, now)?;
+        tx.log_commit(&account, None, &CommitMeta { cid: commit, rev }, Vec::new(), blocks, now)?;
+        tx.log_sync(&account, now)?;
+    }
+    Ok(account)
+}
+
+/// Puts a node into the table.
+pub(crate) fn store_node(
+    tx: &Tx<'_>,
+    repo: i64,
+    cid: &Cid,
+    rev: Tid,
+    block: &[u8],
+) -> Result<(), StoreError> {
+    tx.set(
+        "INSERT OR REPLACE INTO node (repo, cid, rev, block) VALUES (?1, ?2, ?3, ?4)",
+        params![repo, cid.as_bytes(), tid_to_sql(rev), block],
+    )
+}
+
+fn repair(tx: &mut Tx<'_>, did: &Did) -> Result<CommitMeta, StoreError> {
+    let account = account::require(tx.conn, did)?;
+    let now = tx.env.now()?;
+    let rev = match crate::write::next_rev(account.head.rev, now, tx.env.clock_id) {
+        Ok(rev) => rev,
+        Err(_) => Tid::at(now, tx.env.clock_id),
+    };
+    let key = tx.signing_key(&account)?;
+    let (cid, block) = atproto::repo::sign(did, account.head.data, rev, &key);
+    let number = tid_to_sql(rev);
+    tx.set(
+        "UPDATE repo SET commit_block = ?2, rev = ?3 WHERE id = ?1",
+        params![account.repo, &block[..], number],
+    )?;
+    // What was signed ahead is of now, or `since` would skip it for ever.
+    for sql in [
+        "UPDATE record SET rev = ?2 WHERE repo = ?1 AND rev > ?2",
+        "UPDATE node SET rev = ?2 WHERE repo = ?1 AND rev > ?2",
+        "UPDATE record_blob SET rev = ?2 WHERE repo = ?1 AND rev > ?2",
+    ] {
+        tx.set(sql, params![account.repo, number])?;
+    }
+    let head = Head { commit: cid, block, rev, data: account.head.data };
+    let account = Account { head, ..account };
+    if account.status == Status::Active {
+        tx.log_sync(&account, now)?;
+    }
+    Ok(CommitMeta { cid, rev })
+}
+
+fn delete(tx: &mut Tx<'_>, did: &Did) -> Result<(), StoreError> {
+    let account = account::require(tx.conn, did)?;
+    let now = tx.env.now()?;
+    let doing = "removing an account";
+    let mut statement = tx
+        .conn
+        .prepare("DELETE FROM blob WHERE account = ?1 RETURNING cid")
+        .map_err(StoreError::db(doing))?;
+    let cids: Vec<Vec<u8>> = statement
+        .query_map([account.id], |row| row.get(0))
+        .and_then(Iterator::collect)
+        .map_err(StoreError::db(doing))?;
+    drop(statement);
+    for cid in cids {
+        let cid = account::cid_from_sql(&cid)?;
+        tx.doom_file(tx.env.blob_dir(did).join(cid.to_string()))?;
+    }
+    for table in ["refresh_token", "app_password", "email_token", "event"] {
+        tx.set(&format!("DELETE FROM {table} WHERE account = ?1"), [account.id])?;
+    }
+    tx.set("DELETE FROM account WHERE id = ?1", [account.id])?;
+    tx.doom_repo(account.repo)?;
+    tx.forget_key(account.id);
+    tx.doom_file(tx.env.key_path(did))?;
+    tx.log_account(&account, true, now)
+}
+
+impl Tx<'_> {
+    /// Gives a repo up: its rows go in slices, by `Store::maintain`.
+    pub(crate) fn doom_repo(&mut self, repo: i64) -> Result<(), StoreError> {
+        self.set("DELETE FROM repo WHERE id = ?1", [repo])?;
+        self.set("INSERT OR REPLACE INTO doomed_repo (repo, staged) VALUES (?1, 0)", [repo])?;
+        self.trees.give_up(repo);
+        Ok(())
+    }
+}

@@ -1,0 +1,178 @@
+//! What must go after a while: old events, temporary blobs, expired tokens, repos that nothing points to.
+//!
+//! Each slice is a small job of the writer, so that posts pass between them.
+
+use platform::time::TrustedTime;
+use rusqlite::params;
+
+use crate::Store;
+use crate::account::{cid_from_sql, time_to_sql};
+use crate::error::StoreError;
+use crate::writer::Tx;
+
+/// Rows that one slice removes: some milliseconds of the writer's time.
+const SLICE_ROWS: usize = 256;
+
+/// Pages that one slice gives back to the file system.
+const SLICE_PAGES: usize = 256;
+
+/// What a round of maintenance removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Maintained {
+    /// Events that left the log.
+    pub events: usize,
+    /// Blobs that no record came to refer to.
+    pub blobs: usize,
+    /// Refresh tokens and codes that had expired.
+    pub tokens: usize,
+    /// Rows of repos that nothing points to.
+    pub repo_rows: usize,
+}
+
+impl Store {
+    /// Removes what has had its time. To be called every few minutes; does nothing while the clock is not trusted.
+    ///
+    /// # Errors
+    /// [`StoreError::ClockUntrusted`], or a failure of the disk.
+    pub async fn maintain(&self) -> Result<Maintained, StoreError> {
+        let now = self.inner.env.now()?;
+        let mut done = Maintained {
+            events: self.slices(move |tx| prune_events(tx, now)).await?,
+            blobs: self.slices(move |tx| prune_blobs(tx, now)).await?,
+            tokens: self.slices(move |tx| prune_tokens(tx, now)).await?,
+            repo_rows: 0,
+        };
+        done.repo_rows = self.slices(prune_repos).await?;
+        self.slices(give_back_pages).await?;
+        self.inner.env.keep_reserve();
+        Ok(done)
+    }
+
+    /// Repeats a job until it finds less than a slice to do.
+    async fn slices(
+        &self,
+        job: impl Fn(&mut Tx<'_>) -> Result<usize, StoreError> + Copy + Send + 'static,
+    ) -> Result<usize, StoreError> {
+        let mut total = 0;
+        loop {
+            let removed = self.inner.writer()?.call(job).await?;
+            total += removed;
+            if removed == 0 {
+                return Ok(total);
+            }
+        }
+    }
+}
+
+fn prune_events(tx: &mut Tx<'_>, now: TrustedTime) -> Result<usize, StoreError> {
+    let age_us = tx.env.config.limits.event_age_s.saturating_mul(1_000_000);
+    let before = now.unix_micros().saturating_sub(age_us);
+    // The newest stays so that its number is known; what a replay needs stays too. Ages need not rise with numbers
+    // (a clock may have been ahead), so pruning ends at the first event that is young enough.
+    let floor = tx.trees.replay_floor().unwrap_or(u64::MAX);
+    let sql = "DELETE FROM event WHERE seq IN (SELECT seq FROM event ORDER BY seq LIMIT ?1) \
+               AND seq < coalesce((SELECT min(seq) FROM \
+               (SELECT seq, at FROM event ORDER BY seq LIMIT ?1) WHERE at >= ?2), 9223372036854775807) \
+               AND seq <= ?3 AND seq < (SELECT max(seq) FROM event)";
+    tx.conn
+        .prepare_cached(sql)
+        .and_then(|mut s| s.execute(params![slice(), time_to_sql(before), time_to_sql(floor)]))
+        .map_err(StoreError::db("pruning events"))
+}
+
+fn prune_blobs(tx: &mut Tx<'_>, now: TrustedTime) -> Result<usize, StoreError> {
+    let doing = "pruning blobs";
+    let age_us = tx.env.config.limits.temp_blob_age_s.saturating_mul(1_000_000);
+    let before = time_to_sql(now.unix_micros().saturating_sub(age_us));
+    let mut statement = tx
+        .conn
+        .prepare_cached(
+            "SELECT b.account, b.cid, a.did FROM blob b JOIN account a ON a.id = b.account \
+             WHERE b.temp = 1 AND b.created_at < ?1 ORDER BY b.created_at LIMIT ?2",
+        )
+        .map_err(StoreError::db(doing))?;
+    let old: Vec<(i64, Vec<u8>, String)> = statement
+        .query_map(params![before, slice()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .and_then(Iterator::collect)
+        .map_err(StoreError::db(doing))?;
+    drop(statement);
+    for (account, cid, did) in &old {
+        tx.set("DELETE FROM blob WHERE account = ?1 AND cid = ?2", params![account, cid])?;
+        let did = atproto::syntax::Did::parse(did).map_err(|e| StoreError::corrupt(e.to_string()))?;
+        let path = tx.env.blob_dir(&did).join(cid_from_sql(cid)?.to_string());
+        tx.doom_file(path)?;
+    }
+    Ok(old.len())
+}
+
+fn prune_tokens(tx: &mut Tx<'_>, now: TrustedTime) -> Result<usize, StoreError> {
+    let now_us = time_to_sql(now.unix_micros());
+    let mut removed = 0;
+    for sql in [
+        "DELETE FROM refresh_token WHERE id IN (SELECT id FROM refresh_token WHERE expires_at < ?1 LIMIT ?2)",
+        "DELETE FROM email_token WHERE (account, purpose) IN \
+         (SELECT account, purpose FROM email_token WHERE expires_at < ?1 LIMIT ?2)",
+    ] {
+        removed += tx
+            .conn
+            .prepare_cached(sql)
+            .and_then(|mut s| s.execute(params![now_us, slice()]))
+            .map_err(StoreError::db("pruning tokens"))?;
+    }
+    Ok(removed)
+}
+
+fn prune_repos(tx: &mut Tx<'_>) -> Result<usize, StoreError> {
+    use rusqlite::OptionalExtension;
+    let doing = "removing an old repo";
+    let repo: Option<i64> = tx
+        .conn
+        .prepare_cached("SELECT repo FROM doomed_repo WHERE staged = 0 LIMIT 1")
+        .and_then(|mut s| s.query_row([], |row| row.get(0)).optional())
+        .map_err(StoreError::db(doing))?;
+    let Some(repo) = repo else { return Ok(0) };
+    for sql in [
+        "DELETE FROM record WHERE repo = ?1 AND path IN (SELECT path FROM record WHERE repo = ?1 LIMIT ?2)",
+        "DELETE FROM node WHERE repo = ?1 AND cid IN (SELECT cid FROM node WHERE repo = ?1 LIMIT ?2)",
+        "DELETE FROM record_blob WHERE repo = ?1 AND (cid, path) IN \
+         (SELECT cid, path FROM record_blob WHERE repo = ?1 LIMIT ?2)",
+    ] {
+        let removed = tx
+            .conn
+            .prepare_cached(sql)
+            .and_then(|mut s| s.execute(params![repo, slice()]))
+            .map_err(StoreError::db(doing))?;
+        if removed > 0 {
+            return Ok(removed);
+        }
+    }
+    tx.set("DELETE FROM doomed_repo WHERE repo = ?1", [repo])?;
+    Ok(1)
+}
+
+/// Shrinks the file when much of it is free; a little stays for what comes next.
+fn give_back_pages(tx: &mut Tx<'_>) -> Result<usize, StoreError> {
+    let doing = "giving room back";
+    let read = |name: &str| -> Result<usize, StoreError> {
+        tx.conn
+            .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
+            .map(|pages| usize::try_from(pages).unwrap_or(0))
+            .map_err(StoreError::db(doing))
+    };
+    let (free, all) = (read("freelist_count")?, read("page_count")?);
+    if free < all / 4 + SLICE_PAGES {
+        return Ok(0);
+    }
+    tx.out.commit_anyway = true;
+    let mut statement = tx
+        .conn
+        .prepare(&format!("PRAGMA incremental_vacuum({SLICE_PAGES})"))
+        .map_err(StoreError::db(doing))?;
+    let mut rows = statement.query([]).map_err(StoreError::db(doing))?;
+    while rows.next().map_err(StoreError::db(doing))?.is_some() {}
+    Ok(SLICE_PAGES)
+}
+
+fn slice() -> i64 {
+    i64::try_from(SLICE_ROWS).unwrap_or(i64::MAX)
+}

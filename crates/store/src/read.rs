@@ -1,0 +1,417 @@
+//! Questions to the store, each answered from one moment of it.
+
+use atproto::car;
+use atproto::cid::Cid;
+use atproto::mst::{NodeSource, Tree};
+use atproto::syntax::{Did, Handle, Nsid, RecordKey, Tid};
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::account::{self, ACCOUNT_COLUMNS, Account, cid_from_sql, tid_from_sql};
+use crate::blob::{self, BlobMeta, MissingBlob};
+use crate::env::Env;
+use crate::error::StoreError;
+use crate::event::{Event, LOG_BYTES};
+use crate::session::{self, AppPassword};
+use crate::tree::{ReaderNodes, tree_failed};
+
+/// One moment of the store. Made by `Store::read`; must not wait for anything outside.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    conn: &'a Connection,
+    env: &'a Env,
+}
+
+/// A record as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Its name in the collection.
+    pub rkey: RecordKey,
+    /// Its CID.
+    pub cid: Cid,
+    /// Revision of the commit that made it.
+    pub rev: Tid,
+    /// Canonical DAG-CBOR, as it was signed.
+    pub bytes: Bytes,
+}
+
+/// Sizes of an account's holdings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// Records in the repo.
+    pub records: u64,
+    /// Blobs that records refer to.
+    pub blobs_expected: u64,
+    /// Those of them that are here.
+    pub blobs_here: u64,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(conn: &'a Connection, env: &'a Env) -> Self {
+        Self { conn, env }
+    }
+
+    pub(crate) fn conn(&self) -> &'a Connection {
+        self.conn
+    }
+
+    pub(crate) fn env(&self) -> &'a Env {
+        self.env
+    }
+
+    /// Finds an account by its DID.
+    ///
+    /// # Errors
+    /// When the database fails, as for all that follow.
+    pub fn account_by_did(&self, did: &Did) -> Result<Option<Account>, StoreError> {
+        account::find(self.conn, "did", did.as_str())
+    }
+
+    /// Finds an account by its handle.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn account_by_handle(&self, handle: &Handle) -> Result<Option<Account>, StoreError> {
+        account::find(self.conn, "handle", handle.as_str())
+    }
+
+    /// Finds an account by its e-mail address, in whatever case it is written.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
+        account::find(self.conn, "email", &email.to_lowercase())
+    }
+
+    /// Lists accounts in the order in which they came, after the one with this DID.
+    ///
+    /// # Errors
+    /// When the database fails. A DID that is not here any more starts from the beginning.
+    pub fn list_accounts(&self, after: Option<&Did>, limit: usize) -> Result<Vec<Account>, StoreError> {
+        let doing = "listing accounts";
+        let sql = format!(
+            "SELECT {ACCOUNT_COLUMNS} FROM account a JOIN repo r ON r.id = a.repo \
+             WHERE a.id > coalesce((SELECT id FROM account WHERE did = ?1), 0) ORDER BY a.id LIMIT ?2"
+        );
+        let mut statement = self.conn.prepare_cached(&sql).map_err(StoreError::db(doing))?;
+        let rows = statement
+            .query_map(params![after.map(Did::as_str), to_sql(limit)], |row| Ok(account::from_row(row)))
+            .map_err(StoreError::db(doing))?;
+        rows.map(|row| row.map_err(StoreError::db(doing))?).collect()
+    }
+
+    /// Counts the accounts.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn count_accounts(&self) -> Result<u64, StoreError> {
+        self.count("SELECT count(*) FROM account", [])
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn record(
+        &self,
+        account: &Account,
+        collection: &Nsid,
+        rkey: &RecordKey,
+    ) -> Result<Option<StoredRecord>, StoreError> {
+        let path = format!("{}/{}", collection.as_str(), rkey.as_str());
+        self.conn
+            .prepare_cached("SELECT path, cid, rev, body FROM record WHERE repo = ?1 AND path = ?2")
+            .and_then(|mut s| {
+                s.query_row(params![account.repo, path], |row| Ok(record_from_row(row))).optional()
+            })
+            .map_err(StoreError::db("reading a record"))?
+            .transpose()
+    }
+
+    /// Lists a collection, newest name first, or oldest first when `reverse`; `cursor` is the last name seen.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn list_records(
+        &self,
+        account: &Account,
+        collection: &Nsid,
+        limit: usize,
+        cursor: Option<&str>,
+        reverse: bool,
+    ) -> Result<Vec<StoredRecord>, StoreError> {
+        let doing = "listing records";
+        let (mut low, mut high) = collection_range(collection);
+        if let Some(cursor) = cursor {
+            let bound = format!("{}/{cursor}", collection.as_str());
+            if reverse {
+                low = bound;
+            } else {
+                high = bound;
+            }
+        }
+        let sql = if reverse {
+            "SELECT path, cid, rev, body FROM record WHERE repo = ?1 AND path > ?2 AND path < ?3 \
+             ORDER BY path LIMIT ?4"
+        } else {
+            "SELECT path, cid, rev, body FROM record WHERE repo = ?1 AND path > ?2 AND path < ?3 \
+             ORDER BY path DESC LIMIT ?4"
+        };
+        let mut statement = self.conn.prepare_cached(sql).map_err(StoreError::db(doing))?;
+        let rows = statement
+            .query_map(params![account.repo, low, high, to_sql(limit)], |row| Ok(record_from_row(row)))
+            .map_err(StoreError::db(doing))?;
+        rows.map(|row| row.map_err(StoreError::db(doing))?).collect()
+    }
+
+    /// Lists the collections that have records, in byte order. Costs one look-up per collection.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn collections(&self, account: &Account) -> Result<Vec<Nsid>, StoreError> {
+        let doing = "listing collections";
+        let mut next = self
+            .conn
+            .prepare_cached("SELECT path FROM record WHERE repo = ?1 AND path >= ?2 ORDER BY path LIMIT 1")
+            .map_err(StoreError::db(doing))?;
+        let mut collections = Vec::new();
+        let mut from = String::new();
+        loop {
+            let path: Option<String> = next
+                .query_row(params![account.repo, from], |row| row.get(0))
+                .optional()
+                .map_err(StoreError::db(doing))?;
+            let Some(path) = path else { return Ok(collections) };
+            let (name, _) = split_path(&path)?;
+            let collection = Nsid::parse(name).map_err(|error| StoreError::corrupt(error.to_string()))?;
+            from = collection_range(&collection).1;
+            collections.push(collection);
+        }
+    }
+
+    /// Counts what an account has. Reads an index from end to end: for status pages, not for every request.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn counts(&self, account: &Account) -> Result<Counts, StoreError> {
+        let records = self.count("SELECT count(*) FROM record WHERE repo = ?1", [account.repo])?;
+        let blobs_expected =
+            self.count("SELECT count(DISTINCT cid) FROM record_blob WHERE repo = ?1", [account.repo])?;
+        let blobs_here = self.count(
+            "SELECT count(*) FROM blob WHERE account = ?2 AND cid IN (SELECT cid FROM record_blob WHERE repo = ?1)",
+            [account.repo, account.id],
+        )?;
+        Ok(Counts { records, blobs_expected, blobs_here })
+    }
+
+    /// Proves a record, or its absence: a CAR of the commit, the path in the tree and the record, if there is one.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn record_proof(
+        &self,
+        account: &Account,
+        collection: &Nsid,
+        rkey: &RecordKey,
+    ) -> Result<Vec<u8>, StoreError> {
+        let path = format!("{}/{}", collection.as_str(), rkey.as_str());
+        let nodes = ReaderNodes::new(self.conn, &self.env.nodes, account);
+        let mut tree = Tree::load(account.head.data);
+        let proof = tree.path(&nodes, &path).map_err(tree_failed)?;
+        let record = self.record(account, collection, rkey)?;
+        let head = &account.head;
+        let blocks = std::iter::once((head.commit, &head.block[..]))
+            .chain(proof.iter().map(|(cid, block)| (*cid, &block[..])))
+            .chain(record.iter().map(|record| (record.cid, &record.bytes[..])));
+        Ok(car::to_vec(&[head.commit], blocks))
+    }
+
+    /// Finds current blocks of a repo by CID: the commit, tree nodes, records. Missing ones are left out.
+    ///
+    /// Records are not indexed by CID; asking for any makes one pass over the repo.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn blocks(&self, account: &Account, cids: &[Cid]) -> Result<Vec<(Cid, Bytes)>, StoreError> {
+        let nodes = ReaderNodes::new(self.conn, &self.env.nodes, account);
+        let mut found = Vec::with_capacity(cids.len());
+        let mut rest = Vec::new();
+        for cid in cids {
+            if *cid == account.head.commit {
+                found.push((*cid, account.head.block.clone()));
+            } else if let Some(block) = nodes.node(cid)? {
+                found.push((*cid, block));
+            } else {
+                rest.push(*cid);
+            }
+        }
+        if !rest.is_empty() {
+            self.find_records(account, rest, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    fn find_records(
+        &self,
+        account: &Account,
+        mut wanted: Vec<Cid>,
+        found: &mut Vec<(Cid, Bytes)>,
+    ) -> Result<(), StoreError> {
+        let doing = "looking for records by CID";
+        wanted.sort_unstable();
+        wanted.dedup();
+        let mut left = wanted.len();
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT cid, body FROM record WHERE repo = ?1")
+            .map_err(StoreError::db(doing))?;
+        let mut rows = statement.query([account.repo]).map_err(StoreError::db(doing))?;
+        while let Some(row) = rows.next().map_err(StoreError::db(doing))? {
+            let raw = row.get_ref(0).and_then(|v| Ok(v.as_blob()?)).map_err(StoreError::db(doing))?;
+            let cid = cid_from_sql(raw)?;
+            if wanted.binary_search(&cid).is_err() || found.iter().any(|(seen, _)| *seen == cid) {
+                continue;
+            }
+            found.push((cid, Bytes::from(row.get::<_, Vec<u8>>(1).map_err(StoreError::db(doing))?)));
+            left -= 1;
+            if left == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads events after a number, in order; at most `limit`, and fewer when they are large (but at least one).
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn events_after(&self, seq: u64, limit: usize) -> Result<Vec<Event>, StoreError> {
+        let doing = "reading events";
+        let mut statement = self
+            .conn
+            .prepare_cached("SELECT seq, frame FROM event WHERE seq > ?1 ORDER BY seq LIMIT ?2")
+            .map_err(StoreError::db(doing))?;
+        let mut rows =
+            statement.query(params![to_sql_u64(seq), to_sql(limit)]).map_err(StoreError::db(doing))?;
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        while bytes < LOG_BYTES {
+            let Some(row) = rows.next().map_err(StoreError::db(doing))? else { break };
+            let seq: i64 = row.get(0).map_err(StoreError::db(doing))?;
+            let frame: Vec<u8> = row.get(1).map_err(StoreError::db(doing))?;
+            bytes += frame.len();
+            events.push(Event { seq: seq.unsigned_abs(), frame: Bytes::from(frame) });
+        }
+        Ok(events)
+    }
+
+    /// Gives the number of the oldest event in the log.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn oldest_seq(&self) -> Result<Option<u64>, StoreError> {
+        self.conn
+            .prepare_cached("SELECT min(seq) FROM event")
+            .and_then(|mut s| s.query_row([], |row| row.get::<_, Option<i64>>(0)))
+            .map(|seq| seq.map(i64::unsigned_abs))
+            .map_err(StoreError::db("reading the oldest event"))
+    }
+
+    /// Tells what is known about a blob.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn blob(&self, account: &Account, cid: &Cid) -> Result<Option<BlobMeta>, StoreError> {
+        blob::find(self.conn, account.id, cid)
+    }
+
+    /// Lists the blobs that records refer to, of those made after a revision, after the last one seen.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn list_blobs(
+        &self,
+        account: &Account,
+        since: Option<Tid>,
+        after: Option<&Cid>,
+        limit: usize,
+    ) -> Result<Vec<Cid>, StoreError> {
+        blob::list(self.conn, account.repo, since, after, limit)
+    }
+
+    /// Lists blobs that records refer to and that are not here, after the last one seen.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn missing_blobs(
+        &self,
+        account: &Account,
+        after: Option<&Cid>,
+        limit: usize,
+    ) -> Result<Vec<MissingBlob>, StoreError> {
+        blob::missing(self.conn, account, after, limit)
+    }
+
+    /// Lists an account's app passwords.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn app_passwords(&self, account: &Account) -> Result<Vec<AppPassword>, StoreError> {
+        session::app_passwords(self.conn, account.id)
+    }
+
+    /// Reads the bytes that `Store::set_preferences` keeps.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn preferences(&self, account: &Account) -> Result<Option<Vec<u8>>, StoreError> {
+        self.conn
+            .prepare_cached("SELECT preferences FROM account WHERE id = ?1")
+            .and_then(|mut s| s.query_row([account.id], |row| row.get(0)).optional())
+            .map(Option::flatten)
+            .map_err(StoreError::db("reading preferences"))
+    }
+
+    fn count(&self, sql: &str, params: impl rusqlite::Params) -> Result<u64, StoreError> {
+        self.conn
+            .prepare_cached(sql)
+            .and_then(|mut s| s.query_row(params, |row| row.get::<_, i64>(0)))
+            .map(i64::unsigned_abs)
+            .map_err(StoreError::db("counting"))
+    }
+}
+
+/// The first and the last path that a collection's records lie between: `0` follows `/`.
+fn collection_range(collection: &Nsid) -> (String, String) {
+    (format!("{}/", collection.as_str()), format!("{}0", collection.as_str()))
+}
+
+fn split_path(path: &str) -> Result<(&str, &str), StoreError> {
+    path.split_once('/').ok_or_else(|| StoreError::corrupt("a record path without a slash"))
+}
+
+fn record_from_row(row: &rusqlite::Row<'_>) -> Result<StoredRecord, StoreError> {
+    let doing = "reading a record";
+    let read = || -> rusqlite::Result<_> {
+        let path: String = row.get(0)?;
+        let cid: Vec<u8> = row.get(1)?;
+        let rev: i64 = row.get(2)?;
+        let body: Vec<u8> = row.get(3)?;
+        Ok((path, cid, rev, body))
+    };
+    let (path, cid, rev, body) = read().map_err(StoreError::db(doing))?;
+    let (_, rkey) = split_path(&path)?;
+    Ok(StoredRecord {
+        rkey: RecordKey::parse(rkey).map_err(|error| StoreError::corrupt(error.to_string()))?,
+        cid: cid_from_sql(&cid)?,
+        rev: tid_from_sql(rev),
+        bytes: Bytes::from(body),
+    })
+}
+
+fn to_sql(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn to_sql_u64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
