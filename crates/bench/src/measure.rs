@@ -279,6 +279,7 @@ fn cold(session: &mut Session, account: &Account, plan: &Plan, results: &mut Res
     session.batches(&account, plan.cold_records.saturating_sub(plan.records))?;
     for _ in 0..3 {
         session.restart()?;
+        xrpc::wait_accepted(&mut session.http, &account.token)?;
         let request = xrpc::post_request(&session.http, &account, session.next);
         session.next += 1;
         let began = Instant::now();

@@ -3,7 +3,7 @@
 //! The same for Perch and for the reference, so that a measurement need not know which it drives.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -165,11 +165,16 @@ impl Server {
         pds
     }
 
-    fn log(&self) -> Result<(Stdio, Stdio)> {
+    fn log_path(&self) -> PathBuf {
         let mut path = self.data.clone().into_os_string();
         path.push(".log");
+        path.into()
+    }
+
+    fn log(&self) -> Result<(Stdio, Stdio)> {
+        let path = self.log_path();
         let open = || File::options().create(true).append(true).open(&path);
-        let file = open().with_context(|| format!("cannot write {}", path.to_string_lossy()))?;
+        let file = open().with_context(|| format!("cannot write {}", path.display()))?;
         let other = file.try_clone().context("cannot share a log file")?;
         Ok((file.into(), other.into()))
     }
@@ -223,6 +228,7 @@ impl Server {
 
     fn start_pds(&mut self, tracer: &[String]) -> Result<()> {
         let (out, err) = self.log()?;
+        let log_start = fs::metadata(self.log_path()).map_or(0, |log| log.len());
         let mut command = self.command(tracer)?;
         // Perch takes commands on standard input: the pipe stays open as long as `child` lives.
         command.stdin(Stdio::piped()).stdout(out).stderr(err);
@@ -233,8 +239,26 @@ impl Server {
         let own = child.id();
         let pid = if tracer.is_empty() { Ok(own) } else { process::only_child(own) };
         self.pds = Some(Running { child, pid: *pid.as_ref().unwrap_or(&own), start });
-        healthy.with_context(|| format!("its log is {}.log", self.data.display()))?;
+        let ready = healthy.and_then(|()| self.wait_ready(log_start));
+        ready.with_context(|| format!("its log is {}.log", self.data.display()))?;
         pid.map(|_| ())
+    }
+
+    /// Waits until the server's log says READY after `log_start`: then all serve, and the clock is trusted.
+    fn wait_ready(&self, log_start: u64) -> Result<()> {
+        let end = Instant::now() + START_TIMEOUT;
+        let start = usize::try_from(log_start).context("a very large log")?;
+        loop {
+            let log = fs::read(self.log_path()).context("cannot read the server's log")?;
+            let new = String::from_utf8_lossy(log.get(start..).unwrap_or_default());
+            if new.lines().any(|line| line.starts_with("READY ")) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                bail!("no READY within {} s", START_TIMEOUT.as_secs());
+            }
+            std::thread::sleep(LOOK_INTERVAL);
+        }
     }
 }
 

@@ -1,9 +1,14 @@
 //! The few XRPC calls that a measurement makes.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 
-use crate::http::Http;
+use crate::{http::Http, process::LOOK_INTERVAL};
+
+/// Longest wait for a server that has just started to accept a token.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The collection that posts go to.
 pub const POSTS: &str = "app.bsky.feed.post";
@@ -54,6 +59,22 @@ pub fn query(http: &mut Http, query: &str) -> Result<Vec<u8>> {
 /// Calls a query that answers JSON.
 pub fn query_json(http: &mut Http, call: &str) -> Result<Value> {
     serde_json::from_slice(&query(http, call)?).with_context(|| format!("{call}: no JSON"))
+}
+
+/// Waits until a token is accepted: after a start, a server may first have to learn the time.
+pub fn wait_accepted(http: &mut Http, token: &str) -> Result<()> {
+    let end = Instant::now() + ACCEPT_TIMEOUT;
+    let request = http.request("GET", "/xrpc/com.atproto.server.getSession", Some(token), None);
+    loop {
+        let answer = http.send(&request)?;
+        if answer.status == 200 {
+            return Ok(());
+        }
+        if Instant::now() > end {
+            bail!("getSession: {} {}", answer.status, String::from_utf8_lossy(answer.body));
+        }
+        std::thread::sleep(LOOK_INTERVAL);
+    }
 }
 
 /// A text field of an answer.

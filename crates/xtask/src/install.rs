@@ -32,8 +32,9 @@ pub(crate) struct Debian<'a> {
 /// Needs root for that; says what to install by hand otherwise. Fails on a system without apt.
 pub(crate) fn debian(root: &Path, wanted: &Debian<'_>) -> Result<()> {
     let is_missing = |name: &&&str| {
-        let query = ["-W", "-f", "${db:Status-Status}", name];
-        !output(&mut command(root, "dpkg-query", query)).is_ok_and(|status| status.contains("installed"))
+        let query = ["-W", "-f", "${db:Status-Status}\n", name];
+        let states = output(&mut command(root, "dpkg-query", query));
+        !states.is_ok_and(|states| states.lines().any(|state| state == "installed"))
     };
     let missing: Vec<&str> = wanted.packages.iter().filter(is_missing).copied().collect();
     if missing.is_empty() {

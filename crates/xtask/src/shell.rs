@@ -54,12 +54,12 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("{shown} ended with {status}") }
 }
 
-/// Runs a command to its end and returns what it wrote to standard output; its errors go to ours.
+/// Runs a command to its end and returns what it wrote to standard output; what it says of errors is in ours.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let shown = show(command);
-    let done = command.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start {shown}"))?;
+    let done = command.output().with_context(|| format!("cannot start {shown}"))?;
     if !done.status.success() {
-        bail!("{shown} ended with {}", done.status);
+        bail!("{shown} ended with {}: {}", done.status, String::from_utf8_lossy(&done.stderr).trim());
     }
     String::from_utf8(done.stdout).with_context(|| format!("{shown} wrote no UTF-8"))
 }
