@@ -23,9 +23,6 @@ static BASE64_LENIENT: LazyLock<Encoding> = LazyLock::new(|| {
     specification.encoding().unwrap_or(BASE64_NOPAD)
 });
 
-/// Largest head of an item, in bytes.
-const HEAD_BYTES_MAX: usize = 9;
-
 /// Encodes a JSON object; gives the bytes and the blobs named in it, sorted, each once.
 ///
 /// With a collection, the outermost `$type` is checked against it or added.
@@ -104,12 +101,14 @@ impl Encoder<'_> {
     /// Puts the head of a list or map of `length` elements at `start`, where one byte was kept free.
     fn leave(&mut self, start: usize, length: usize, write: fn(&mut Vec<u8>, usize)) {
         self.depth -= 1;
-        let mut head = Vec::with_capacity(HEAD_BYTES_MAX);
+        let mut head = std::mem::take(&mut self.scratch);
+        head.clear();
         write(&mut head, length);
         match (head.as_slice(), self.out.get_mut(start)) {
             (&[only], Some(place)) => *place = only,
-            _ => drop(self.out.splice(start..=start, head)),
+            _ => drop(self.out.splice(start..=start, head.iter().copied())),
         }
+        self.scratch = head;
     }
 
     fn bytes(&self, range: Range<usize>) -> &[u8] {
@@ -242,12 +241,14 @@ impl Encoder<'_> {
     }
 }
 
-/// Says by the first entries whether an object may be a blob of either form, without building it.
+/// Says by a few entries whether an object may be a blob of either form, without building it.
+///
+/// In canonical order `cid` comes before `mimeType`, and `$type` after `ref` and `size`.
 fn may_be_blob(reader: &mut Decoder<'_>) -> bool {
     let Ok(length) = reader.map() else { return false };
     for _ in 0..length {
         match reader.text() {
-            Ok("cid") => return length == 2,
+            Ok("cid") => return length == 2 && reader.skip().is_ok() && reader.text() == Ok("mimeType"),
             Ok("$type") => return reader.text() == Ok("blob"),
             Ok(_) if reader.skip().is_ok() => {}
             _ => return false,
