@@ -8,13 +8,22 @@ mod chip;
 mod leap;
 mod source;
 mod timeline;
+mod types;
 mod view;
 mod vote;
 mod weigh;
 
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod stories;
+#[cfg(test)]
+mod tests;
+
 use control::status::TimeState;
 use platform::time::{BootId, TRUST_BOUND_US, VERDICT_LIFE_NS, Verdict};
-use serde::{Deserialize, Serialize};
 
 pub use chip::RtcConfig;
 use chip::{Chip, ChipEvidence};
@@ -23,6 +32,7 @@ use leap::LeapPlan;
 use source::Source;
 use timeline::{Estimate, Timeline, to_i64};
 pub use timeline::{OSCILLATOR_PPB, SLEW_PPB};
+pub use types::{Action, CertificateWindow, Config, Input, Kiss, Moment, Sample, Saved, Server};
 pub use vote::AGREEING_MIN;
 use vote::{Ballot, Vote};
 use weigh::{Doubt, Ruling};
@@ -54,133 +64,14 @@ const CHIP_READ_NS: u64 = 600_000_000_000;
 /// Nanoseconds between requests for certificates: each is two connections to strangers.
 const CERTIFICATES_NS: u64 = 30_000_000_000;
 
+/// How long the chip alone is not trusted after the start, nanoseconds: 3 s, in which servers that are reachable can
+/// contradict it before anything is signed with a chip that somebody has set wrongly.
+const CHIP_HOLD_NS: u64 = 3_000_000_000;
+
 /// How long servers wait for the chip's first word, nanoseconds; reading on a second's edge takes 1 s.
 const CHIP_WAIT_NS: u64 = 3_000_000_000;
 
-/// The clocks at the moment of an input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment {
-    /// CLOCK_BOOTTIME, nanoseconds.
-    pub boottime_ns: u64,
-    /// CLOCK_REALTIME, microseconds.
-    pub realtime_us: i64,
-}
-
-/// One server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Server {
-    /// Name or address.
-    pub name: String,
-    /// Who runs it: all servers of one operator have one vote, and so have all that DHCP gave (`dhcp`).
-    pub operator: String,
-}
-
-/// What the guard keeps across restarts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Saved {
-    /// A time that has certainly passed, UTC microseconds.
-    pub floor_us: u64,
-    /// When the chip was last set by the guard, UTC microseconds.
-    pub rtc_set_us: Option<u64>,
-}
-
-/// What the guard is told at its start.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The servers; four or more of different operators.
-    pub servers: Vec<Server>,
-    /// When this program was built, UTC microseconds.
-    pub build_us: u64,
-    /// What was kept from before.
-    pub saved: Saved,
-    /// The chip; `None` when there is none.
-    pub rtc: Option<RtcConfig>,
-    /// False outside the appliance: the clock is somebody else's to set.
-    pub may_set_clock: bool,
-    /// Seconds between questions to one server once it is known; at least 16 (RFC 4330 section 10 has 15).
-    pub poll_s: u64,
-}
-
-/// One answer of a server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// CLOCK_BOOTTIME in the middle of the exchange, nanoseconds.
-    pub boottime_ns: u64,
-    /// The server's UTC at that moment, microseconds (middle of its receive and transmit times).
-    pub unix_us: i64,
-    /// How far that may be off: half the round trip plus the server's root distance, microseconds.
-    pub error_us: u64,
-    /// Its leap warning.
-    pub leap: Leap,
-}
-
-/// What a kiss-o'-death asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kiss {
-    /// DENY or RSTR: never come back.
-    Leave,
-    /// RATE: come more rarely.
-    Slower,
-}
-
-/// UTC in which the certificates of two independent hosts are valid at once, microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CertificateWindow {
-    /// The later of their notBefore.
-    pub not_before_us: i64,
-    /// The earlier of their notAfter.
-    pub not_after_us: i64,
-}
-
-/// What the guard learns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
-    /// A second passed.
-    Tick,
-    /// A server answered.
-    Sample(usize, Sample),
-    /// A server did not answer in time, or wrongly.
-    Silent(usize),
-    /// A server sent a kiss-o'-death.
-    Kiss(usize, Kiss),
-    /// The chip was read; `None` when it failed.
-    Chip(Option<platform::RtcReading>),
-    /// The chip was set to this UTC (microseconds); `None` when it failed.
-    ChipSet(Option<i64>),
-    /// Certificates were fetched; `None` when two independent hosts could not be.
-    Certificates(Option<CertificateWindow>),
-    /// The owner confirmed the time that the screen asked about, UTC microseconds.
-    OwnerAccepts(u64),
-    /// The network came up or changed.
-    NetworkUp,
-    /// The system refused to set the clock.
-    StepFailed,
-}
-
-/// What the driver is to do, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Tell everybody the time.
-    Publish(Verdict),
-    /// Tell everybody that there is no trusted time, and why.
-    Refuse(String),
-    /// Set CLOCK_REALTIME by this much at once, microseconds.
-    Step(i64),
-    /// Slew the clock by this much, microseconds; 0 ends a slew.
-    Slew(i64),
-    /// Ask a server, and answer with `Sample`, `Kiss` or `Silent`.
-    Query(usize),
-    /// Read the chip, and answer with `Chip`.
-    ReadChip,
-    /// Set the chip from the verdict's time, on a second's edge, and answer with `ChipSet`.
-    SetChip,
-    /// Fetch certificates of two independent hosts, and answer with `Certificates`.
-    FetchCertificates,
-    /// Keep this across restarts.
-    Save(Saved),
-}
-
-/// Why the state is `Suspect`, or where the estimate comes from.
+/// Where the estimate comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     /// From the chip alone.
@@ -212,6 +103,8 @@ pub struct Guard {
     /// The last vote, for the pages.
     ballot: Option<Ballot>,
     doubt: Doubt,
+    /// Somebody else set CLOCK_REALTIME, and nobody has said yet who is right.
+    foreign_hand: bool,
     three_quarters_since: Option<Since>,
     unanimous_since: Option<Since>,
     certificates: Option<(u64, CertificateWindow)>,
@@ -249,6 +142,7 @@ impl Guard {
             floor_us,
             ballot: None,
             doubt: Doubt::NoAnswers,
+            foreign_hand: false,
             three_quarters_since: None,
             unanimous_since: None,
             certificates: None,
@@ -331,6 +225,7 @@ impl Guard {
         }
         self.state = TimeState::Suspect;
         self.doubt = Doubt::ForeignHand { off_us };
+        self.foreign_hand = true;
         self.forget_answers(now);
         // The chip is asked too: it may say who is right when no server answers.
         if self.chip.is_present() {
@@ -373,8 +268,9 @@ impl Guard {
                 self.estimate = Some((Origin::Chip, says));
             }
             // A foreign hand set the clock, and the chip says that our extrapolation is right.
-            (TimeState::Suspect, Some((origin, estimate))) if self.doubt.is_foreign_hand() => {
+            (TimeState::Suspect, Some((origin, estimate))) if self.foreign_hand => {
                 if says.overlaps(estimate, steady_us) {
+                    self.foreign_hand = false;
                     self.state = match origin {
                         Origin::Chip => TimeState::Rtc,
                         Origin::Majority => TimeState::Holdover,
@@ -438,6 +334,7 @@ impl Guard {
             }
             Ruling::Refuted(doubt) => {
                 self.state = match self.state {
+                    TimeState::Suspect if self.foreign_hand => TimeState::Suspect,
                     TimeState::Rtc | TimeState::Suspect => TimeState::Rtc,
                     TimeState::Synced | TimeState::Holdover => TimeState::Holdover,
                     TimeState::Unknown => TimeState::Unknown,
@@ -487,6 +384,7 @@ impl Guard {
         self.state = if bound_us <= SYNCED_BOUND_US { TimeState::Synced } else { TimeState::Holdover };
         self.doubt = if self.state == TimeState::Synced { Doubt::Nothing } else { Doubt::Vague };
         self.accepted_us = None;
+        self.foreign_hand = false;
         self.plan_leap(ballot, steady_us);
     }
 
@@ -574,12 +472,13 @@ impl Guard {
         self.generation += 1;
         self.published = Some((now.boottime_ns, estimate));
         self.refused = None;
+        let leap_us = self.leap.margin_us(estimate.unix_us(steady_us));
         let slewing = self.timeline.is_slewing(now.boottime_ns);
         actions.push(Action::Publish(Verdict {
             boot_id: self.boot_id,
             boottime_ns: now.boottime_ns,
             unix_us_at_boottime,
-            error_bound_us: estimate.bound_at(steady_us),
+            error_bound_us: estimate.bound_at(steady_us).saturating_add(leap_us),
             rate_ppb: OSCILLATOR_PPB + if slewing { SLEW_PPB } else { 0 },
             generation: self.generation,
             valid_until_boottime_ns: now.boottime_ns.saturating_add(VERDICT_LIFE_NS),
@@ -589,7 +488,11 @@ impl Guard {
     /// Gives the estimate when it may be signed with.
     fn trusted_estimate(&self, now: Moment) -> Option<Estimate> {
         let (_, estimate) = self.estimate?;
-        let trusted_state = matches!(self.state, TimeState::Rtc | TimeState::Synced | TimeState::Holdover);
+        let trusted_state = match self.state {
+            TimeState::Synced | TimeState::Holdover => true,
+            TimeState::Rtc => now.boottime_ns.saturating_sub(self.started_ns) >= CHIP_HOLD_NS,
+            TimeState::Unknown | TimeState::Suspect => false,
+        };
         (trusted_state && estimate.bound_at(self.steady_us(now)) <= TRUST_BOUND_US).then_some(estimate)
     }
 

@@ -27,6 +27,8 @@ impl Leap {
     }
 }
 
+const SECOND_US: i64 = 1_000_000;
+
 /// A leap that is to come.
 #[derive(Debug, Default)]
 pub(crate) struct LeapPlan {
@@ -53,9 +55,16 @@ impl LeapPlan {
         self.planned = Some((leap, month_end_us(unix_us)));
     }
 
+    /// Gives what a verdict's bound must allow for a planned leap, microseconds: a second from 40 s before it, since
+    /// a verdict may be used for 30 s and is renewed every 5.
+    pub(crate) fn margin_us(&self, unix_us: i64) -> u64 {
+        const BEFORE_US: i64 = 40 * SECOND_US;
+        let near = self.planned.is_some_and(|(_, at_us)| unix_us >= at_us.saturating_sub(BEFORE_US));
+        if near { SECOND_US.unsigned_abs() } else { 0 }
+    }
+
     /// Gives what UTC minus steady time changes by when a planned leap has just passed, microseconds, once.
     pub(crate) fn passes(&mut self, unix_us: i64) -> Option<i64> {
-        const SECOND_US: i64 = 1_000_000;
         let (leap, at_us) = self.planned?;
         // A second that is left out ends the month a second early.
         let (due_us, shift_us) = match leap {
@@ -101,6 +110,8 @@ mod tests {
     fn a_majority_plans_a_leap_and_it_passes_once() {
         let mut plan = LeapPlan::default();
         plan.hear([Leap::Insert, Leap::Insert, Leap::None].into_iter(), LAST_SECOND_US);
+        assert_eq!(plan.margin_us(LAST_SECOND_US - 60_000_000), 0);
+        assert_eq!(plan.margin_us(LAST_SECOND_US - 35_000_000), 1_000_000);
         assert_eq!(plan.passes(LAST_SECOND_US + 999_999), None);
         assert_eq!(plan.passes(LAST_SECOND_US + 1_000_000), Some(-1_000_000));
         assert_eq!(plan.passes(LAST_SECOND_US + 1_000_001), None);

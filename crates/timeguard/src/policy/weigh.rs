@@ -1,6 +1,7 @@
 //! The rules: may what the servers agree on replace what is believed?
 
 use control::status::{SourceState, TimeState};
+use platform::time::TRUST_BOUND_US;
 
 use super::timeline::{Estimate, to_i64};
 use super::vote::{AGREEING_MIN, Ballot};
@@ -79,12 +80,6 @@ pub(super) enum Doubt {
     },
     /// They agree, but so roughly that it is not called synced.
     Vague,
-}
-
-impl Doubt {
-    pub(super) fn is_foreign_hand(self) -> bool {
-        matches!(self, Self::ForeignHand { .. })
-    }
 }
 
 impl Guard {
@@ -209,6 +204,11 @@ impl Guard {
     pub(super) fn why_untrusted(&self, now: Moment) -> String {
         let vague_ms = self.estimate.map(|(_, estimate)| estimate.bound_at(self.steady_us(now)) / 1_000);
         match (self.doubt, vague_ms) {
+            (Doubt::NoAnswers | Doubt::TooFew { .. }, Some(bound_ms))
+                if self.state == TimeState::Rtc && bound_ms <= TRUST_BOUND_US / 1_000 =>
+            {
+                "The clock chip is compared with time servers for some seconds.".to_owned()
+            }
             (Doubt::NoAnswers, _) if self.state == TimeState::Unknown => {
                 if self.sources.iter().all(|source| source.state(0, None) != SourceState::Silent) {
                     "Waiting for time servers.".to_owned()

@@ -161,7 +161,7 @@ async fn a_power_cut_with_a_good_chip_is_over_in_a_moment() {
         story.command("ntp off");
         story.command("clock 1970");
         assert!(story.clock.now().is_err());
-        story.pass(Duration::from_secs(2)).await;
+        story.pass(Duration::from_secs(4)).await;
         assert_eq!(story.world.status().state, TimeState::Rtc);
         assert!(story.clock.now().is_ok());
     })

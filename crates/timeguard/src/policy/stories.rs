@@ -1,0 +1,193 @@
+//! Longer stories: what a box goes through in a day.
+
+use control::status::{RtcState, SourceState, TimeState};
+use platform::sim::SimNtpFault;
+
+use super::harness::{DAY_US, HOUR_US, SECOND_US, START_US, Setup, World};
+use super::{Input, Moment};
+
+fn status(world: &World) -> control::TimeStatus {
+    use platform::time::BootClock;
+    world
+        .guard
+        .status(Moment { boottime_ns: world.clock.boottime_ns(), realtime_us: world.clock.realtime_us() })
+}
+
+#[test]
+fn a_box_without_a_chip_that_begins_at_1970_is_synced_in_a_second() {
+    let mut world = World::new(Setup { chip: false, ..Setup::default() });
+    world.clock.set_realtime_us(0);
+    world.pass(SECOND_US);
+    assert_eq!(world.guard.state(), TimeState::Synced);
+    assert_eq!(world.steps.len(), 1);
+    assert!(world.now().unwrap().error_bound_us() <= 100_000);
+}
+
+#[test]
+fn a_box_from_the_drawer_waits_for_certificates_and_is_then_trusted() {
+    let drawer = || Setup { chip: false, floor_behind_us: 200 * DAY_US, ..Setup::default() };
+    let mut world = World::new(drawer());
+    world.pass(120 * SECOND_US);
+    assert!(world.now().is_none());
+    assert!(status(&world).why_untrusted.unwrap().contains("hold the button"));
+    let mut world = World::new(drawer());
+    world.certificates = Some((-20 * DAY_US, 60 * DAY_US));
+    world.pass(3 * SECOND_US);
+    assert_eq!(world.guard.state(), TimeState::Synced);
+}
+
+#[test]
+fn a_good_chip_is_the_second_evidence_for_a_box_from_the_drawer() {
+    let mut world = World::new(Setup { floor_behind_us: 200 * DAY_US, ..Setup::default() });
+    world.pass(3 * SECOND_US);
+    assert_eq!(world.guard.state(), TimeState::Synced);
+}
+
+#[test]
+fn a_chip_that_nobody_remembers_setting_is_not_trusted_alone() {
+    let mut world = World::new(Setup { floor_behind_us: 200 * DAY_US, ..Setup::default() });
+    world.silence();
+    world.pass(60 * SECOND_US);
+    // 200 days at 5 ppm are 86 s.
+    assert_eq!(world.guard.state(), TimeState::Rtc);
+    assert!(world.now().is_none());
+    assert!(world.refusals.last().unwrap().contains("may be wrong by"));
+}
+
+#[test]
+fn a_wrong_chip_is_contradicted_before_anything_is_signed() {
+    for jump_us in [-HOUR_US, HOUR_US, 300 * DAY_US] {
+        let mut world = World::new(Setup::default());
+        world.chip.jump(jump_us);
+        world.pass(10 * SECOND_US);
+        assert_eq!(world.guard.state(), TimeState::Suspect);
+        assert!(world.now().is_none());
+    }
+}
+
+#[test]
+fn the_clock_is_slewed_when_it_is_a_little_off() {
+    let mut world = World::new(Setup::default());
+    world.clock.jump(400_000);
+    world.clock.set_drift_ppb(30_000);
+    world.pass(1_200 * SECOND_US);
+    assert!(world.steps.is_empty());
+    assert!((world.clock.realtime_us_now() - world.true_us()).abs() < 50_000);
+}
+
+/// Reads CLOCK_REALTIME without importing the trait everywhere.
+trait Realtime {
+    fn realtime_us_now(&self) -> i64;
+}
+
+impl Realtime for platform::sim::SimClock {
+    fn realtime_us_now(&self) -> i64 {
+        platform::time::BootClock::realtime_us(self)
+    }
+}
+
+#[test]
+fn the_floor_and_the_chip_are_kept_cheaply() {
+    let mut world = World::new(Setup::default());
+    world.pass(DAY_US);
+    let floors = world.saved.iter().map(|saved| saved.floor_us).collect::<std::collections::BTreeSet<_>>();
+    assert!((4..=6).contains(&floors.len()), "{floors:?}");
+    assert!(world.saved.len() <= 8);
+    assert!(i64::try_from(*floors.last().unwrap()).unwrap() <= world.true_us());
+    assert!((1..=2).contains(&world.chip.sets()));
+    assert!(matches!(status(&world).rtc, RtcState::Running { .. }));
+}
+
+#[test]
+fn a_day_of_holdover_ends_without_trust_and_the_network_mends_it() {
+    let mut world = World::new(Setup { chip: false, ..Setup::default() });
+    world.clock.set_drift_ppb(80_000);
+    world.pass(60 * SECOND_US);
+    world.silence();
+    world.pass(12 * HOUR_US);
+    assert!(world.now().is_some());
+    world.pass(12 * HOUR_US);
+    assert!(world.now().is_none());
+    assert_eq!(world.guard.state(), TimeState::Holdover);
+    world.lie(0, 0);
+    world.pass(10 * SECOND_US);
+    assert!(world.now().is_some());
+}
+
+#[test]
+fn a_leap_second_is_taken_by_the_majority() {
+    let mut world = World::new(Setup { chip: false, ..Setup::default() });
+    for server in &world.servers[..3] {
+        server.set_fault(SimNtpFault { leap: 1, ..SimNtpFault::default() });
+    }
+    // 2026-11-30T24:00:00Z.
+    let month_end_us = 1_796_083_200_000_000;
+    world.pass(month_end_us - START_US - 1);
+    // UTC repeats its last second: the servers follow.
+    world.leapt_us = -SECOND_US;
+    for server in &world.servers {
+        server.set_fault(SimNtpFault::default());
+    }
+    world.pass(HOUR_US);
+    assert_eq!(world.guard.state(), TimeState::Synced);
+    assert!(world.error_us().unwrap().abs() < 100_000);
+    assert!((world.steps[0] + SECOND_US).abs() < 100_000, "{:?}", world.steps);
+}
+
+#[test]
+fn a_flapping_server_does_not_move_the_time() {
+    let mut world = World::new(Setup::default());
+    world.pass(20 * SECOND_US);
+    for turn in 0..50 {
+        let lie_us = if turn % 2 == 0 { 7 * SECOND_US } else { 0 };
+        world.servers[2].set_fault(SimNtpFault { lie_us, ..SimNtpFault::default() });
+        world.pass(64 * SECOND_US);
+        assert_eq!(world.guard.state(), TimeState::Synced);
+    }
+    assert!(world.steps.is_empty());
+}
+
+#[test]
+fn kissed_servers_are_left_alone_and_three_still_suffice() {
+    let mut world = World::new(Setup::default());
+    world.servers[0].set_fault(SimNtpFault { kiss: Some(*b"DENY"), ..SimNtpFault::default() });
+    world.pass(HOUR_US);
+    assert_eq!(world.guard.state(), TimeState::Synced);
+    assert_eq!(status(&world).sources[0].answers, SourceState::Refuses);
+}
+
+#[test]
+fn a_system_that_forbids_setting_the_clock_is_told_in_words() {
+    let mut world = World::new(Setup::default());
+    world.may_step = false;
+    world.clock.jump(60 * SECOND_US);
+    world.pass(30 * SECOND_US);
+    assert!(world.now().is_none(), "readers see that the clocks differ");
+    assert_eq!(world.steps.len(), 1, "it does not try for ever");
+    let status = status(&world);
+    assert!(!status.trusted && status.why_untrusted.unwrap().contains("system clock is off by"));
+}
+
+#[test]
+fn outside_the_appliance_nothing_is_set() {
+    let mut world = World::new(Setup { may_set_clock: false, chip: false, ..Setup::default() });
+    world.clock.jump(300_000);
+    world.pass(HOUR_US);
+    assert!(world.steps.is_empty());
+    assert!(world.now().is_some());
+    assert!(world.error_us().unwrap().abs() < 100_000, "the PDS has the right time all the same");
+}
+
+#[test]
+fn a_forgetful_network_is_asked_again_when_it_comes_up() {
+    let mut world = World::new(Setup { chip: false, ..Setup::default() });
+    world.silence();
+    world.pass(300 * SECOND_US);
+    assert!(status(&world).why_untrusted.unwrap().contains("check the network"));
+    for server in &world.servers {
+        server.set_fault(SimNtpFault::default());
+    }
+    world.feed(Input::NetworkUp);
+    world.pass(3 * SECOND_US);
+    assert!(world.now().is_some(), "trusted within 3 s of network-up");
+}
