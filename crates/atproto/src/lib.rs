@@ -12,6 +12,8 @@ pub mod data;
 pub mod did_doc;
 pub mod didkey;
 pub mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 pub mod mst;
 pub mod plc;
 pub mod repo;
