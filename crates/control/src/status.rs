@@ -63,6 +63,8 @@ pub struct PdsStatus {
     pub last_post_unix_us: Option<u64>,
     /// Sequence number of the newest event; 0 when there is none.
     pub last_seq: u64,
+    /// Who follows the firehose now: relays and tools.
+    pub subscribers: u64,
     /// Why it refuses what writes or signs, and what to do; reads go on.
     pub refuses_writes: Option<String>,
     /// Repositories whose rev lies too far ahead and that need the healing command.

@@ -1,5 +1,171 @@
-//! XRPC routes, sessions, account life cycle, identity and firehose.
+//! The personal data server: XRPC routes, sessions, account life cycle, identity and firehose.
+//!
+//! It keeps nothing durable of its own (that is `store`), reads no clock but the one it is given, and knows no hardware.
+//! Whatever signs or checks a token asks the clock for a trusted time first, and answers 503 `ClockUntrusted` without
+//! one; public reads go on.
 
+mod account_creation;
+mod app;
+mod auth;
+pub mod config;
+mod documents;
+pub mod error;
+mod firehose;
+mod handles;
 pub mod identity;
+mod input;
+pub mod limits;
+mod mime;
 pub mod outbound;
 pub mod plc_client;
+mod server;
+mod status;
+mod store_error;
+mod xrpc;
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use control::{PdsStatus, status::PdsState};
+use platform::{Disk, time::Clock};
+use store::{OpenError, Store, StoreError};
+use tokio::{net::TcpListener, sync::watch};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use config::Config;
+
+use crate::{
+    account_creation::Creations,
+    app::{App, RecordKeys},
+    auth::{jwt::SessionKeys, password::Passwords},
+    firehose::Subscribers,
+    identity::Resolver,
+    limits::Limiter,
+    plc_client::PlcClient,
+};
+
+/// Name of the secret that signs session tokens.
+const SESSION_SECRET: &str = "session-jwt";
+
+/// What the PDS needs from the box.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    /// The only clock.
+    pub clock: Clock,
+    /// The disk under the data folder, if its room is to be watched.
+    pub disk: Option<Arc<dyn Disk>>,
+}
+
+/// Why the PDS did not start, or did not end well.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The data folder belongs to another PLC directory.
+    #[error(
+        "this data folder belongs to the PLC directory {remembered}, not to {asked}; start with the former, or use another data folder"
+    )]
+    OtherPlc {
+        /// The one it belongs to.
+        remembered: String,
+        /// The one that was asked for.
+        asked: String,
+    },
+    /// The store cannot be opened.
+    #[error("the data folder cannot be opened")]
+    Open(#[source] OpenError),
+    /// The store fails at the start or the end.
+    #[error("{doing} failed")]
+    Store {
+        /// The operation.
+        doing: &'static str,
+        /// The store's reason.
+        #[source]
+        source: StoreError,
+    },
+    /// The server's secret has not 32 bytes.
+    #[error("the secret of session tokens is damaged; remove it, and everybody has to sign in again")]
+    Secret,
+    /// The system gives no random bytes.
+    #[error("the system gives no random bytes: {0}")]
+    Random(getrandom::Error),
+    /// The client of the PLC directory cannot be made.
+    #[error("the PLC directory cannot be used")]
+    Plc(#[source] plc_client::PlcClientError),
+    /// The client for other servers cannot be made.
+    #[error("other servers cannot be asked")]
+    Outbound(#[source] outbound::OutboundError),
+    /// A blocking task died.
+    #[error("a task died")]
+    Task(#[source] tokio::task::JoinError),
+}
+
+/// Runs a PDS on `listener` until `shutdown`; `status` says `Serving` once it answers.
+///
+/// # Errors
+/// [`RunError`]; nothing is served then.
+pub async fn run(
+    mut config: Config,
+    platform: Platform,
+    listener: TcpListener,
+    status: watch::Sender<PdsStatus>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    config.normalise();
+    let store = open(&config, &platform).await?;
+    let app = assemble(config, platform.clock, store.clone(), shutdown.clone()).await?;
+    let router = xrpc::router(Arc::clone(&app));
+    app.tasks.spawn(account_creation::resume(Arc::clone(&app)));
+    app.tasks.spawn(status::keep(Arc::clone(&app), status.clone()));
+    tracing::info!(url = app.config.public_url, "serving");
+    server::serve(listener, router, shutdown).await;
+    app.tasks.close();
+    if tokio::time::timeout(TASKS_END, app.tasks.wait()).await.is_err() {
+        tracing::warn!("{} tasks did not end in time", app.tasks.len());
+    }
+    status.send_modify(|s| s.state = PdsState::Stopped { why: "The server was stopped.".to_owned() });
+    store.close().await.map_err(|source| RunError::Store { doing: "closing the store", source })
+}
+
+/// How long tasks may take to end after the last connection; the longest of them waits for the PLC directory.
+const TASKS_END: std::time::Duration = std::time::Duration::from_secs(12);
+
+async fn open(config: &Config, platform: &Platform) -> Result<Store, RunError> {
+    let mut settings =
+        store::Config::new(config.data_dir.clone(), config.plc_identity.clone(), platform.clock.clone());
+    settings.disk = platform.disk.clone();
+    settings.limits.blob_bytes_max = config.blob_bytes_max;
+    settings.limits.import_bytes_max = config.import_bytes_max;
+    let opened = tokio::task::spawn_blocking(move || Store::open(settings)).await.map_err(RunError::Task)?;
+    opened.map_err(|e| match e {
+        OpenError::OtherPlc { stored, asked } => RunError::OtherPlc { remembered: stored, asked },
+        other => RunError::Open(other),
+    })
+}
+
+async fn assemble(
+    config: Config,
+    clock: Clock,
+    store: Store,
+    shutdown: CancellationToken,
+) -> Result<Arc<App>, RunError> {
+    let secret = store.secret(SESSION_SECRET, None).await;
+    let secret =
+        secret.map_err(|source| RunError::Store { doing: "reading the secret of session tokens", source })?;
+    let secret: &[u8; 32] = secret.as_slice().try_into().map_err(|_| RunError::Secret)?;
+    let plc = PlcClient::new(&config.plc_url, config.dev_mode, clock.clone()).map_err(RunError::Plc)?;
+    Ok(Arc::new(App {
+        sessions: SessionKeys::new(secret, config.service_did()),
+        passwords: Passwords::default(),
+        limiter: Limiter::new(config.rate_limits, clock.clone()),
+        identity: Resolver::new(plc.clone(), config.dev_mode, clock.clone()).map_err(RunError::Outbound)?,
+        plc,
+        creations: Creations::default(),
+        subscribers: Subscribers::default(),
+        record_keys: RecordKeys::new().map_err(RunError::Random)?,
+        last_write_us: AtomicU64::new(0),
+        tasks: TaskTracker::new(),
+        config,
+        clock,
+        store,
+        shutdown,
+    }))
+}

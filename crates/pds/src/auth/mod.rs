@@ -1,0 +1,153 @@
+//! Who calls: reads the `Authorization` header and checks the token.
+//!
+//! The header's type decides: `Bearer` is a session token of this server (or, where a method says so, a service
+//! token), `DPoP` is OAuth, `Basic` is the administrator.
+
+pub(crate) mod jwt;
+pub(crate) mod password;
+pub(crate) mod service;
+
+use std::marker::PhantomData;
+
+use atproto::syntax::Did;
+use axum::{
+    extract::FromRequestParts,
+    http::{HeaderMap, header, request::Parts},
+};
+
+use self::jwt::{Claims, JwtError, Scope};
+use crate::{
+    app::{App, Shared},
+    error::XrpcError,
+};
+
+/// Which scopes a method takes.
+pub(crate) trait Policy: Send {
+    /// The scopes.
+    const ALLOWED: &'static [Scope];
+}
+
+/// Only a password sign-in.
+#[derive(Debug)]
+pub(crate) struct Full;
+/// Password sign-in or any app password.
+#[derive(Debug)]
+pub(crate) struct Standard;
+/// Also accounts that wait in the sign-up queue or were taken down.
+#[derive(Debug)]
+pub(crate) struct Any;
+
+impl Policy for Full {
+    const ALLOWED: &'static [Scope] = &[Scope::Access];
+}
+
+impl Policy for Standard {
+    const ALLOWED: &'static [Scope] = &[Scope::Access, Scope::AppPass, Scope::AppPassPrivileged];
+}
+
+impl Policy for Any {
+    const ALLOWED: &'static [Scope] =
+        &[Scope::Access, Scope::AppPass, Scope::AppPassPrivileged, Scope::SignupQueued, Scope::Takendown];
+}
+
+/// A caller who is signed in with a scope that `P` takes.
+#[derive(Debug)]
+pub(crate) struct Session<P: Policy> {
+    /// The account.
+    pub(crate) did: Did,
+    /// What the token allows.
+    pub(crate) scope: Scope,
+    policy: PhantomData<P>,
+}
+
+impl<P: Policy> FromRequestParts<Shared> for Session<P> {
+    type Rejection = XrpcError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, XrpcError> {
+        let claims = check_access(app, bearer(&parts.headers)?)?;
+        if !P::ALLOWED.contains(&claims.scope) {
+            return Err(XrpcError::invalid_token("Bad token scope"));
+        }
+        Ok(Self { did: subject(&claims)?, scope: claims.scope, policy: PhantomData })
+    }
+}
+
+/// The signed-in account, if any, on a method that is public for active accounts.
+///
+/// A token that does not fit is no error here as long as the answer is public: a mirror with an old token still reads.
+#[derive(Debug)]
+pub(crate) struct Viewer(Option<Did>);
+
+impl Viewer {
+    /// Tells whether the viewer is `did`'s owner.
+    #[must_use]
+    pub(crate) fn is(&self, did: &Did) -> bool {
+        self.0.as_ref() == Some(did)
+    }
+}
+
+impl FromRequestParts<Shared> for Viewer {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Self::Rejection> {
+        let did = bearer(&parts.headers).and_then(|t| check_access(app, t)).and_then(|c| subject(&c));
+        Ok(Self(did.ok()))
+    }
+}
+
+/// A caller with a refresh token, which is checked by the handler: signing out takes an old one too.
+#[derive(Debug)]
+pub(crate) struct RefreshToken(pub(crate) String);
+
+impl FromRequestParts<Shared> for RefreshToken {
+    type Rejection = XrpcError;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &Shared) -> Result<Self, XrpcError> {
+        bearer(&parts.headers).map(|t| Self(t.to_owned()))
+    }
+}
+
+/// The header's kind and credentials, if there is one.
+///
+/// # Errors
+/// 400 `InvalidToken` when it is malformed.
+pub(crate) fn authorization(headers: &HeaderMap) -> Result<Option<(&str, &str)>, XrpcError> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let malformed = || XrpcError::invalid_token("Malformed authorization header");
+    let (kind, credentials) =
+        value.to_str().map_err(|_| malformed())?.trim().split_once(' ').ok_or_else(malformed)?;
+    Ok(Some((kind, credentials.trim_start())))
+}
+
+/// The token of a `Bearer` header.
+///
+/// # Errors
+/// 401 `AuthMissing` without a header, 400 `InvalidToken` for another kind.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, XrpcError> {
+    match authorization(headers)? {
+        None => Err(XrpcError::auth_missing()),
+        Some((kind, token)) if kind.eq_ignore_ascii_case("bearer") => Ok(token),
+        Some(_) => Err(XrpcError::invalid_token("Unexpected authorization type")),
+    }
+}
+
+fn check_access(app: &App, token: &str) -> Result<Claims, XrpcError> {
+    Ok(app.sessions.check_access(token, app.now()?)?)
+}
+
+/// The DID of a token's subject.
+///
+/// # Errors
+/// 400 `InvalidToken`.
+pub(crate) fn subject(claims: &Claims) -> Result<Did, XrpcError> {
+    Did::parse(&claims.sub).map_err(|_| XrpcError::invalid_token("Malformed token"))
+}
+
+impl From<JwtError> for XrpcError {
+    fn from(err: JwtError) -> Self {
+        match err {
+            JwtError::Expired => Self::expired_token(err.to_string()),
+            JwtError::Invalid => Self::invalid_token(err.to_string()),
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! `com.atproto.identity`: handles and DIDs.
+
+pub(super) mod resolve_handle;

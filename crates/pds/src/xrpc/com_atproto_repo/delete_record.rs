@@ -1,0 +1,65 @@
+//! `com.atproto.repo.deleteRecord`: removes a record. One that is not there is success without a commit.
+
+use std::borrow::Cow;
+
+use axum::{extract::State, response::Response};
+use serde::{Deserialize, Serialize};
+use store::{Change, Op};
+
+use super::{
+    super::shared::json,
+    put_record::present,
+    write::{CommitMeta, WriteJson, collection, optional_cid, record_key, submit},
+};
+use crate::{
+    app::Shared,
+    auth::{Session, Standard},
+    error::XrpcError,
+    limits::DELETE_POINTS,
+};
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Input<'a> {
+    #[serde(borrow)]
+    repo: Cow<'a, str>,
+    #[serde(borrow)]
+    collection: Cow<'a, str>,
+    #[serde(borrow)]
+    rkey: Cow<'a, str>,
+    #[serde(default, deserialize_with = "present")]
+    swap_record: Option<Option<String>>,
+    #[serde(borrow, default)]
+    swap_commit: Option<Cow<'a, str>>,
+}
+
+#[derive(Serialize)]
+struct Output {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<CommitMeta>,
+}
+
+pub(in crate::xrpc) async fn handle(
+    State(app): State<Shared>,
+    session: Session<Standard>,
+    body: WriteJson,
+) -> Result<Response, XrpcError> {
+    let input: Input<'_> = body.parse()?;
+    app.own_repo(&input.repo, &session.did).await?;
+    let standing = app.take_write_points(&session.did, DELETE_POINTS)?;
+    let collection = collection(&input.collection)?;
+    let rkey = record_key(&input.rkey)?;
+    let swap_commit = optional_cid("swapCommit", input.swap_commit.as_deref())?;
+    let swap_record = match input.swap_record {
+        Some(None) => return Err(XrpcError::bad("InvalidSwap", "swapRecord: null cannot hold for a delete")),
+        Some(Some(text)) => optional_cid("swapRecord", Some(&text))?,
+        None => None,
+    };
+    let op = Op { collection, rkey, change: Change::Delete, swap_record: swap_record.map(Some) };
+    let result = submit(&app, session.did, vec![op], swap_commit).await?;
+    let mut response = json(&Output { commit: CommitMeta::of(&result) });
+    if let Some(standing) = standing {
+        response.extensions_mut().insert(standing);
+    }
+    Ok(response)
+}

@@ -1,0 +1,152 @@
+//! `com.atproto.server.createAccount`: a new account with a new identity, or one that moves in with its own.
+
+use atproto::{
+    crypto::PublicKey,
+    didkey,
+    syntax::{Did, Nsid},
+};
+use axum::{
+    Extension,
+    extract::{FromRequest, Request, State},
+    response::Response,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{super::shared::json, Tokens, open_session};
+use crate::{
+    account_creation,
+    app::{App, Shared},
+    auth::{bearer, jwt::Scope, password::PASSWORD_CHARS_MAX, service},
+    error::XrpcError,
+    handles,
+    input::{Json, field},
+    limits,
+    server::Peer,
+};
+
+/// The name of this method, which a service token for it carries.
+const METHOD: &str = "com.atproto.server.createAccount";
+
+/// Longest e-mail address, bytes (RFC 5321 section 4.5.3.1.3).
+const EMAIL_BYTES_MAX: usize = 254;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Input {
+    handle: String,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    password: Option<String>,
+    #[serde(default)]
+    did: Option<String>,
+    #[serde(default)]
+    recovery_key: Option<String>,
+    #[serde(default)]
+    plc_op: Option<serde::de::IgnoredAny>,
+}
+
+#[derive(Serialize)]
+struct Output<'a> {
+    #[serde(flatten)]
+    tokens: Tokens,
+    handle: &'a str,
+    did: &'a str,
+}
+
+pub(in crate::xrpc) async fn handle(
+    State(app): State<Shared>,
+    peer: Option<Extension<Peer>>,
+    request: Request,
+) -> Result<Response, XrpcError> {
+    let standing = match peer {
+        Some(Extension(Peer(ip))) => app.limiter.take_ip(limits::CREATE_ACCOUNT, ip)?,
+        None => None,
+    };
+    let token = bearer(request.headers()).ok().map(str::to_owned);
+    let input: Input =
+        Json::<{ crate::input::JSON_BYTES_MAX }>::from_request(request, &app).await?.parse()?;
+    let now = app.now()?;
+    let request = check(&app, input, token.as_deref(), now).await?;
+    let account = account_creation::create(&app, request).await?;
+    let tokens = open_session(&app, &account, Scope::Access, app.now()?).await?;
+    let mut response = json(&Output { tokens, handle: account.handle.as_str(), did: account.did.as_str() });
+    if let Some(standing) = standing {
+        response.extensions_mut().insert(standing);
+    }
+    Ok(response)
+}
+
+/// Checks all that can be checked before anything is made.
+async fn check(
+    app: &App,
+    input: Input,
+    token: Option<&str>,
+    now: platform::time::TrustedTime,
+) -> Result<account_creation::Request, XrpcError> {
+    if input.plc_op.is_some() {
+        return Err(XrpcError::invalid_request("Unsupported input: \"plcOp\""));
+    }
+    let email = email(input.email)?;
+    let handle = handles::check_new(&input.handle, &app.config.handle_domains)?;
+    let did = match input.did {
+        None => None,
+        Some(did) => Some(brought(app, &did, token, now).await?),
+    };
+    let recovery_key = input.recovery_key.map(|text| recovery_key(&text)).transpose()?;
+    let password = input.password.filter(|p| !p.is_empty());
+    let password = password.ok_or_else(|| XrpcError::bad("InvalidPassword", "Password is required"))?;
+    if password.chars().count() > PASSWORD_CHARS_MAX {
+        return Err(XrpcError::bad(
+            "InvalidPassword",
+            format!("Password too long. Maximum length is {PASSWORD_CHARS_MAX} characters."),
+        ));
+    }
+    // Names that are taken are refused before the costly hash; the store checks them again.
+    let (wanted, address) = (handle.clone(), email.clone());
+    let taken = app.store.read(move |r| {
+        Ok(match (r.account_by_handle(&wanted)?, r.account_by_email(&address)?) {
+            (Some(_), _) => Some(store::StoreError::HandleTaken),
+            (None, Some(_)) => Some(store::StoreError::EmailTaken),
+            (None, None) => None,
+        })
+    });
+    if let Some(taken) = taken.await? {
+        return Err(taken.into());
+    }
+    let password_hash = app.passwords.hash(password).await?;
+    Ok(account_creation::Request { handle, email: Some(email), password_hash, recovery_key, did })
+}
+
+/// Checks an identity brought along: a service token must show that its owner sends it.
+async fn brought(
+    app: &App,
+    did: &str,
+    token: Option<&str>,
+    now: platform::time::TrustedTime,
+) -> Result<Did, XrpcError> {
+    let did = field("did", did, Did::parse)?;
+    let missing = || XrpcError::auth_required(format!("Missing auth to create account with did: {did}"));
+    let method = Nsid::parse(METHOD).map_err(XrpcError::internal)?;
+    let issuer = service::check(app, token.ok_or_else(missing)?, &method, now).await?;
+    if issuer == did { Ok(did) } else { Err(missing()) }
+}
+
+fn email(given: Option<String>) -> Result<String, XrpcError> {
+    let email =
+        given.filter(|e| !e.is_empty()).ok_or_else(|| XrpcError::invalid_request("Email is required"))?;
+    let email = email.trim().to_lowercase();
+    let unsupported =
+        || XrpcError::invalid_request("This email address is not supported, please use a different email.");
+    let (local, domain) = email.rsplit_once('@').ok_or_else(unsupported)?;
+    let printable = email.bytes().all(|b| b.is_ascii_graphic() || !b.is_ascii());
+    let domain_ok = domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.');
+    if local.is_empty() || local.contains('@') || !printable || !domain_ok || email.len() > EMAIL_BYTES_MAX {
+        return Err(unsupported());
+    }
+    Ok(email)
+}
+
+fn recovery_key(text: &str) -> Result<PublicKey, XrpcError> {
+    didkey::parse_did_key(text).map_err(|e| XrpcError::invalid_request(format!("recoveryKey: {e}")))
+}

@@ -1,0 +1,108 @@
+//! Limits of bodies and rates, CORS, and what is not a method.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{Pds, error, post};
+
+#[tokio::test]
+async fn bodies_beyond_the_limit_are_refused() {
+    let pds = Pds::start().await;
+    let alice = pds.account("alice").await;
+    let large = json!({ "identifier": "alice.test", "password": "x".repeat(150 * 1024) });
+    assert_eq!(
+        pds.post(None, "com.atproto.server.createSession", &large).await.error(),
+        error(413, "PayloadTooLarge")
+    );
+    pds.create(&alice, &post(&"x".repeat(900_000))).await.ok();
+    assert_eq!(
+        pds.create(&alice, &post(&"x".repeat(1_000_000))).await.error(),
+        error(413, "PayloadTooLarge")
+    );
+    let request = pds.http.post(format!("{}/xrpc/com.atproto.server.createSession", pds.url));
+    let answer =
+        Pds::read(request.header("content-type", "text/plain").body("{}").send().await.unwrap()).await;
+    assert_eq!(answer.error(), error(400, "InvalidRequest"));
+    let bad = json!({ "identifier": 5, "password": "secret" });
+    let answer = pds.post(None, "com.atproto.server.createSession", &bad).await;
+    assert_eq!(answer.error(), error(400, "InvalidRequest"));
+    assert!(!String::from_utf8(answer.body).unwrap().contains("secret"));
+}
+
+#[tokio::test]
+async fn sign_ins_are_limited_by_name_and_address_and_say_so() {
+    let pds = Pds::start().await;
+    pds.account("alice").await;
+    let body = json!({ "identifier": "alice.test", "password": "hunter22" });
+    let call = async || pds.post(None, "com.atproto.server.createSession", &body).await;
+    let first = call().await;
+    assert_eq!(
+        (&first.headers["ratelimit-limit"], &first.headers["ratelimit-remaining"]),
+        (&"30".parse().unwrap(), &"29".parse().unwrap())
+    );
+    assert_eq!(first.headers["ratelimit-policy"], "30;w=300");
+    for _ in 0..29 {
+        assert!(call().await.status.is_success());
+    }
+    let refused = call().await;
+    assert_eq!(refused.error(), error(429, "RateLimitExceeded"));
+    assert_eq!(
+        (&refused.headers["retry-after"], &refused.headers["ratelimit-remaining"]),
+        (&"300".parse().unwrap(), &"0".parse().unwrap())
+    );
+    pds.sim.advance(Duration::from_secs(300));
+    assert!(call().await.status.is_success());
+}
+
+#[tokio::test]
+async fn writes_cost_points_of_their_account() {
+    let pds = Pds::start().await;
+    let alice = pds.account("alice").await;
+    let answer = pds.create(&alice, &post("x")).await;
+    assert_eq!(
+        (&answer.headers["ratelimit-limit"], &answer.headers["ratelimit-remaining"]),
+        (&"5000".parse().unwrap(), &"4997".parse().unwrap())
+    );
+    let answer = pds.get("com.atproto.server.describeServer", &[]).await;
+    assert_eq!(answer.headers["ratelimit-limit"], "3000");
+}
+
+#[tokio::test]
+async fn preflight_is_answered_and_every_answer_is_open_to_scripts() {
+    let pds = Pds::start().await;
+    let preflight = pds
+        .http
+        .request(reqwest::Method::OPTIONS, format!("{}/xrpc/com.atproto.repo.createRecord", pds.url))
+        .header("origin", "https://app.example")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "authorization,atproto-proxy");
+    let preflight = Pds::read(preflight.send().await.unwrap()).await;
+    assert!(preflight.status.is_success());
+    assert_eq!(preflight.headers["access-control-allow-origin"], "*");
+    assert_eq!(preflight.headers["access-control-max-age"], "86400");
+    assert_eq!(preflight.headers["access-control-allow-headers"], "authorization,atproto-proxy");
+    let refused = pds.get("com.atproto.server.getSession", &[]).await;
+    assert_eq!(refused.headers["access-control-allow-origin"], "*");
+}
+
+#[tokio::test]
+async fn unknown_methods_paths_and_verbs_are_named() {
+    let pds = Pds::start().await;
+    assert_eq!(pds.get("app.bsky.feed.getTimeline", &[]).await.error(), error(501, "MethodNotImplemented"));
+    assert_eq!(pds.get("nonsense", &[]).await.error(), error(400, "InvalidRequest"));
+    assert_eq!(pds.get("com.atproto.repo.createRecord", &[]).await.error(), error(400, "InvalidRequest"));
+    assert_eq!(pds.get("com.atproto.sync.subscribeRepos", &[]).await.error(), error(426, "UpgradeRequired"));
+    let plain =
+        async |path: &str| Pds::read(pds.http.get(format!("{}{path}", pds.url)).send().await.unwrap()).await;
+    assert_eq!(plain("/nothing").await.status.as_u16(), 404);
+    assert_eq!(plain("/.well-known/atproto-did").await.status.as_u16(), 404);
+    assert!(String::from_utf8(plain("/robots.txt").await.bytes()).unwrap().contains("Allow: /"));
+    assert!(plain("/").await.status.is_success());
+    assert!(plain("/xrpc/_health").await.ok()["version"].is_string());
+    let described = pds.get("com.atproto.server.describeServer", &[]).await.ok();
+    assert_eq!(
+        (&described["did"], &described["availableUserDomains"]),
+        (&json!("did:web:localhost"), &json!([".test"]))
+    );
+}

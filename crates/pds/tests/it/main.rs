@@ -1,0 +1,21 @@
+//! The PDS as its clients see it: a real server on a loopback port, a real store, a small PLC directory, a clock in the
+//! hand of the test.
+
+#[cfg(test)]
+mod accounts;
+#[cfg(test)]
+mod blobs;
+#[cfg(test)]
+mod clock;
+#[cfg(test)]
+mod firehose;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod plc;
+#[cfg(test)]
+mod records;
+#[cfg(test)]
+mod sync;
