@@ -53,6 +53,8 @@ pub(super) struct Setup {
     pub(super) floor_behind_us: i64,
     pub(super) seed: u64,
     pub(super) may_set_clock: bool,
+    /// True UTC at the start, microseconds.
+    pub(super) start_us: i64,
 }
 
 impl Default for Setup {
@@ -63,14 +65,15 @@ impl Default for Setup {
             floor_behind_us: DAY_US,
             seed: 1,
             may_set_clock: true,
+            start_us: START_US,
         }
     }
 }
 
 impl World {
     pub(super) fn new(setup: Setup) -> Self {
-        let clock = Arc::new(SimClock::manual(u64::try_from(START_US).unwrap()));
-        let floor_us = u64::try_from(START_US - setup.floor_behind_us).unwrap();
+        let clock = Arc::new(SimClock::manual(u64::try_from(setup.start_us).unwrap()));
+        let floor_us = u64::try_from(setup.start_us - setup.floor_behind_us).unwrap();
         let names = (0..setup.servers.len())
             .map(|i| Server { name: format!("t{i}"), operator: format!("o{i}") })
             .collect();
@@ -101,7 +104,7 @@ impl World {
             reader: Clock::new(clock.clone(), cell.clone()),
             cell,
             arrivals: Vec::new(),
-            next_tick_us: START_US,
+            next_tick_us: setup.start_us,
             clock,
         }
     }

@@ -29,6 +29,10 @@ impl Leap {
 
 const SECOND_US: i64 = 1_000_000;
 
+/// How long before a planned leap the bound takes the second in, microseconds: 40 s, since a verdict may be used for 30 s
+/// and is renewed every 5.
+const MARGIN_US: i64 = 40 * SECOND_US;
+
 /// A leap that is to come.
 #[derive(Debug, Default)]
 pub(crate) struct LeapPlan {
@@ -38,6 +42,10 @@ pub(crate) struct LeapPlan {
 impl LeapPlan {
     /// Takes the announcements of those that agree, at a UTC in microseconds.
     pub(crate) fn hear(&mut self, announced: impl Iterator<Item = Leap>, unix_us: i64) {
+        // Around the leap the announcements end one by one: the plan made before stands until it has passed.
+        if self.margin_us(unix_us) > 0 {
+            return;
+        }
         let (mut all, mut inserts, mut deletes) = (0_usize, 0_usize, 0_usize);
         for leap in announced {
             all += 1;
@@ -55,11 +63,9 @@ impl LeapPlan {
         self.planned = Some((leap, month_end_us(unix_us)));
     }
 
-    /// Gives what a verdict's bound must allow for a planned leap, microseconds: a second from 40 s before it, since
-    /// a verdict may be used for 30 s and is renewed every 5.
+    /// Gives what a verdict's bound must allow for a planned leap, microseconds.
     pub(crate) fn margin_us(&self, unix_us: i64) -> u64 {
-        const BEFORE_US: i64 = 40 * SECOND_US;
-        let near = self.planned.is_some_and(|(_, at_us)| unix_us >= at_us.saturating_sub(BEFORE_US));
+        let near = self.planned.is_some_and(|(_, at_us)| unix_us >= at_us.saturating_sub(MARGIN_US));
         if near { SECOND_US.unsigned_abs() } else { 0 }
     }
 
@@ -126,6 +132,10 @@ mod tests {
         assert_eq!(plan.passes(LAST_SECOND_US + 2_000_000), None);
         plan.hear([Leap::Insert].into_iter(), LAST_SECOND_US);
         plan.hear([Leap::None].into_iter(), LAST_SECOND_US);
+        assert_eq!(plan.passes(LAST_SECOND_US - 1), None, "it stands in its last seconds");
+        assert_eq!(plan.passes(LAST_SECOND_US + 2_000_000), Some(-1_000_000));
+        plan.hear([Leap::Insert].into_iter(), LAST_SECOND_US - 3_600_000_000);
+        plan.hear([Leap::None].into_iter(), LAST_SECOND_US - 1_800_000_000);
         assert_eq!(plan.passes(LAST_SECOND_US + 2_000_000), None);
     }
 

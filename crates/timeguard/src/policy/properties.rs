@@ -42,7 +42,7 @@ fn draw(seed: u64) -> Scenario {
     let slow = servers.iter().any(|fault| fault.out_us + fault.back_us + 2 * fault.jitter_us > 2_000_000);
     let chip = random.percent(40);
     let floor_behind_us = i64::try_from(random.up_to(400)).unwrap() * DAY_US;
-    let mut world = World::new(Setup { servers, chip, floor_behind_us, seed, may_set_clock: true });
+    let mut world = World::new(Setup { servers, chip, floor_behind_us, seed, ..Setup::default() });
     world.clock.set_realtime_us(world.clock.true_us() + random.around_zero(20 * 366 * 86_400_000_000));
     world.clock.set_drift_ppb(random.around_zero(90_000));
     let chip_drift_ppb = random.around_zero(4_000);
@@ -95,8 +95,9 @@ fn the_true_error_never_exceeds_the_published_bound() {
         }
     }
     println!(
-        "{solved} of {solvable} solvable scenarios trusted in 60 s; worst quick error {quick_worst_us} us"
+        "{solved} of {solvable} solvable scenarios trusted in 60 s, {trusted} of {SCENARIOS} after 11 min"
     );
+    println!("worst error with honest round trips of at most 150 ms: {quick_worst_us} us");
     assert!(solvable > 200 && solved * 100 >= solvable * 95, "{solved} of {solvable}");
     assert!(quick_worst_us <= 100_000, "{quick_worst_us} us");
 }
