@@ -1,9 +1,10 @@
-#![expect(unsafe_code, reason = "SQLite calls a VFS through C function pointers")]
 //! The way from SQLite to a [`Disk`]: a VFS that asks of the disk what SQLite's Unix VFS asks of the system.
 //!
 //! The index of the log (`-shm`) is memory shared by the connections of this process, as it is memory on a real
 //! system; it is not on the disk. Nothing here decides what survives. Pointers are believed, since they come from
 //! SQLite, and its rules for a VFS hold: a file's methods are called by one thread at a time, between xOpen and xClose.
+
+#![expect(unsafe_code, reason = "SQLite calls a VFS through C function pointers")]
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;

@@ -1,0 +1,263 @@
+//! Opens the store in one state by its normal code, and compares everything that it holds with what was promised.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io::Read;
+use std::path::Path;
+
+use atproto::crypto::PublicKey;
+use atproto::syntax::Did;
+use bytes::Bytes;
+use platform::sim::trusted_clock;
+use platform::time::Clock;
+use store::{Account, Config, Event, Store, StoreError};
+use tokio::runtime::Runtime;
+
+use super::examine;
+use super::ledger::{Comparison, Ledger, Thing, Wholeness};
+use super::load::{self, PLC_URL};
+
+pub(super) use super::ledger::Expected;
+
+/// Events and accounts that are read at once.
+const PAGE: usize = 256;
+
+/// Time between the cut and the next start, microseconds.
+const OFF_US: u64 = 5_000_000;
+
+/// What one state came to.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// What is not as promised.
+    pub(super) wrong: Vec<String>,
+    /// Promises compared.
+    pub(super) promises: usize,
+    /// Files that nothing refers to.
+    pub(super) orphans: usize,
+}
+
+/// Checks states, one after the other.
+#[derive(Debug)]
+pub(super) struct Checker<'l> {
+    ledger: &'l Ledger,
+    runtime: Runtime,
+    /// Frames whose signature and proof were found sound: most states show the same ones.
+    sound: HashSet<Bytes>,
+}
+
+/// All that an open store holds.
+pub(super) struct Held {
+    pub(super) accounts: BTreeMap<Did, Account>,
+    pub(super) keys: BTreeMap<Did, PublicKey>,
+    pub(super) records: BTreeMap<(Did, String), Bytes>,
+    pub(super) events: BTreeMap<u64, Bytes>,
+    intents: BTreeMap<Did, Bytes>,
+}
+
+type Checked<T> = Result<T, String>;
+
+impl<'l> Checker<'l> {
+    pub(super) fn new(ledger: &'l Ledger, runtime: Runtime) -> Self {
+        Self { ledger, runtime, sound: HashSet::new() }
+    }
+
+    /// Judges the state that lies in a folder.
+    pub(super) fn check(&mut self, dir: &Path, expected: &Expected<'_>) -> Found {
+        let mut found = Found::default();
+        let (clock, _sim) = trusted_clock(expected.unix_us().saturating_add(OFF_US));
+        let data = dir.join("data");
+        let store = match open(&data, clock.clone()) {
+            Ok(store) => store,
+            Err(error) => {
+                found.wrong.push(format!("the store does not open: {}", full(&error)));
+                return found;
+            }
+        };
+        let Self { ledger, runtime, sound } = self;
+        let outcome = runtime.block_on(judge(&store, &clock, ledger, expected, sound, &mut found));
+        if let Err(failed) = outcome {
+            found.wrong.push(failed);
+        }
+        match runtime.block_on(store.close()) {
+            Ok(()) => {}
+            Err(error) => found.wrong.push(format!("closing failed: {}", full(&error))),
+        }
+        if let Err(failed) = examine::integrity(&data.join("perch.sqlite")) {
+            found.wrong.push(failed);
+        }
+        match examine::leftovers(&data) {
+            Ok(left) => {
+                found.orphans = left.orphans;
+                found.wrong.extend(left.temporary.into_iter().map(|path| format!("left over: {path}")));
+            }
+            Err(failed) => found.wrong.push(failed),
+        }
+        // What was continued must itself be there at the next start.
+        if found.wrong.is_empty() {
+            match open(&data, clock) {
+                Ok(store) => drop(runtime.block_on(store.close())),
+                Err(error) => found.wrong.push(format!("the second start fails: {}", full(&error))),
+            }
+        }
+        found
+    }
+}
+
+fn open(dir: &Path, clock: Clock) -> Result<Store, store::OpenError> {
+    let mut config = Config::new(dir.to_owned(), PLC_URL.to_owned(), clock);
+    config.limits = load::limits();
+    Store::open(config)
+}
+
+/// Gives an error with its reasons.
+pub(super) fn full(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut reason = error.source();
+    while let Some(inner) = reason {
+        text = format!("{text}: {inner}");
+        reason = inner.source();
+    }
+    text
+}
+
+fn failed(doing: &str) -> impl FnOnce(StoreError) -> String {
+    move |error| format!("{doing} failed: {}", full(&error))
+}
+
+async fn judge(
+    store: &Store,
+    clock: &Clock,
+    ledger: &Ledger,
+    expected: &Expected<'_>,
+    sound: &mut HashSet<Bytes>,
+    found: &mut Found,
+) -> Checked<()> {
+    let held = read_all(store, &mut found.wrong).await?;
+    let mut whole = Wholeness::default();
+    for thing in expected.things() {
+        let value = observe(store, clock, &held, thing).await.unwrap_or_else(|error| {
+            found.wrong.push(format!("{thing:?}: {error}"));
+            None
+        });
+        let comparison = expected.compare(thing, value.as_deref());
+        found.promises += 1;
+        if comparison == Comparison::Broken {
+            let there =
+                value.as_ref().map_or("missing".to_owned(), |value| format!("{} other bytes", value.len()));
+            found.wrong.push(format!("{thing:?} is not as promised: {there}"));
+        }
+        if matches!(thing, Thing::Record(..)) {
+            whole.add(comparison);
+        }
+    }
+    if whole.halves() > 0 {
+        found.wrong.push(format!("{} calls were done in part", whole.halves()));
+    }
+    strangers(&held, ledger, &mut found.wrong);
+    for (did, account) in &held.accounts {
+        if let Err(wrong) = examine::repo(store, &held, did, account).await {
+            found.wrong.push(format!("repo of {did}: {wrong}"));
+        }
+    }
+    examine::events(&held, sound, &mut found.wrong);
+    let last_stored = held.events.keys().next_back().copied().unwrap_or(0);
+    let last_sent = expected.last_sent().max(last_stored);
+    if store.last_seq() < last_sent {
+        found.wrong.push(format!("the newest event is {}, but {last_sent} was sent", store.last_seq()));
+    }
+    let revs = expected.revs();
+    found.wrong.extend(examine::go_on(store, &held, last_sent, &revs).await);
+    Ok(())
+}
+
+/// Reads everything that can be listed.
+async fn read_all(store: &Store, wrong: &mut Vec<String>) -> Checked<Held> {
+    let mut held = Held {
+        accounts: BTreeMap::new(),
+        keys: BTreeMap::new(),
+        records: BTreeMap::new(),
+        events: BTreeMap::new(),
+        intents: BTreeMap::new(),
+    };
+    let accounts = store.read(|reader| reader.list_accounts(None, PAGE)).await;
+    for account in accounts.map_err(failed("listing accounts"))? {
+        let did = account.did.clone();
+        match store.signing_key(&did).await {
+            Ok(key) => drop(held.keys.insert(did.clone(), key.public_key())),
+            Err(error) => wrong.push(format!("the key of {did}: {}", full(&error))),
+        }
+        for (path, bytes) in examine::records(store, &account).await? {
+            held.records.insert((did.clone(), path), bytes);
+        }
+        held.accounts.insert(did, account);
+    }
+    let mut after = 0;
+    loop {
+        let page: Vec<Event> = store
+            .read(move |reader| reader.events_after(after, PAGE))
+            .await
+            .map_err(failed("reading events"))?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        held.events.extend(page.into_iter().map(|event| (event.seq, event.frame)));
+    }
+    for intent in store.intents().await.map_err(failed("reading intents"))? {
+        held.intents.insert(intent.did, intent.plc_operation.unwrap_or_default().into());
+    }
+    Ok(held)
+}
+
+/// Gives what the store shows of a thing.
+async fn observe(store: &Store, clock: &Clock, held: &Held, thing: &Thing) -> Checked<Option<Bytes>> {
+    let text = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
+    match thing {
+        Thing::Account(did) => Ok(held.accounts.get(did).and_then(|account| text(account.handle.as_str()))),
+        Thing::Intent(did) => Ok(held.intents.get(did).cloned()),
+        Thing::Record(did, path) => Ok(held.records.get(&(did.clone(), path.clone())).cloned()),
+        Thing::Event(seq) => Ok(held.events.get(seq).cloned()),
+        Thing::SigningKey(did) => {
+            let key = store.signing_key(did).await.ok();
+            Ok(key.map(|key| Bytes::copy_from_slice(key.to_bytes().as_slice())))
+        }
+        Thing::Secret(name) => {
+            let secret = store.secret(name, None).await;
+            secret.map(|secret| Some(secret.into())).map_err(failed("reading a secret"))
+        }
+        Thing::Preferences(did) => {
+            let Some(account) = held.accounts.get(did).cloned() else { return Ok(None) };
+            let read = store.read(move |reader| reader.preferences(&account)).await;
+            read.map(|bytes| bytes.map(Bytes::from)).map_err(failed("reading preferences"))
+        }
+        Thing::Blob(did, cid) => match store.open_blob(did, cid).await {
+            Ok(Some(mut blob)) => {
+                let mut content = Vec::new();
+                blob.file.read_to_end(&mut content).map_err(|error| full(&error))?;
+                Ok(Some(content.into()))
+            }
+            Ok(None) | Err(StoreError::AccountNotFound) => Ok(None),
+            Err(error) => Err(full(&error)),
+        },
+        Thing::Session(_, token) => {
+            let now = clock.now().map_err(|error| full(&error))?;
+            let (proposed, ends_us) = (format!("next-{token}"), now.unix_micros() + 1_000_000_000_000);
+            match store.rotate_refresh_token(token.clone(), proposed.clone(), ends_us, now).await {
+                Ok(rotated) if rotated.next_id == proposed => Ok(text("live")),
+                Ok(rotated) => Ok(text(&rotated.next_id)),
+                Err(StoreError::SessionOver) => Ok(None),
+                Err(error) => Err(full(&error)),
+            }
+        }
+    }
+}
+
+/// Finds what nobody ever put there.
+fn strangers(held: &Held, ledger: &Ledger, wrong: &mut Vec<String>) {
+    let known: BTreeSet<&Thing> = ledger.things().collect();
+    let accounts = held.accounts.keys().map(|did| Thing::Account(did.clone()));
+    let records = held.records.keys().map(|(did, path)| Thing::Record(did.clone(), path.clone()));
+    let events = held.events.keys().map(|seq| Thing::Event(*seq));
+    for thing in accounts.chain(records).chain(events) {
+        if !known.contains(&thing) {
+            wrong.push(format!("{thing:?} is there and was never made"));
+        }
+    }
+}
