@@ -67,6 +67,9 @@ pub enum PlcClientError {
     /// The directory could not be reached, or its answer was too large.
     #[error("the PLC directory cannot be reached; try again later")]
     Outbound(#[source] OutboundError),
+    /// The directory refused, but whether it has the operation already could not be read.
+    #[error("the PLC directory does not tell whether it has the operation; try again later")]
+    Unclear(#[source] Box<PlcClientError>),
     /// The document is not one, or is another's.
     #[error("the PLC directory gave an unusable document")]
     BadDocument(#[source] DidDocumentError),
@@ -79,11 +82,19 @@ pub enum PlcClientError {
 }
 
 impl PlcClientError {
+    /// Says whether the directory surely has not acted on the request, because it was never reached.
+    ///
+    /// Anything else that is not a refusal leaves open whether an operation was taken.
+    #[must_use]
+    pub fn was_never_sent(&self) -> bool {
+        matches!(self, Self::Outbound(OutboundError::Request(cause)) if cause.is_connect())
+    }
+
     /// Says whether the same request may succeed later.
     #[must_use]
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Unavailable { .. } => true,
+            Self::Unavailable { .. } | Self::Unclear(_) => true,
             Self::Outbound(error) => matches!(error, OutboundError::Request(_)),
             Self::BadUrl { .. }
             | Self::NotPlc
@@ -157,20 +168,24 @@ impl PlcClient {
     }
 
     /// Hands in an operation; does nothing if the directory has it already.
+    ///
+    /// A refusal is only reported when the directory's log was read and does not hold the operation.
     pub async fn submit(&self, did: &Did, operation: &Signed) -> Result<(), PlcClientError> {
         // What the directory would refuse anyway needs no request.
         operation.check_limits().map_err(PlcClientError::BadOperation)?;
         let url = self.address(did, "")?;
         let json = operation.to_json();
         let answer = self.ask(Method::POST, &url, Some(&json), MESSAGE_BYTES_MAX).await?;
-        match accepted(answer) {
-            Ok(_) => Ok(()),
-            // An answer may have been lost after the directory had taken the operation, perhaps before a restart.
-            Err(refused) if self.holds(did, operation).await => {
+        let Err(refused) = accepted(answer) else { return Ok(()) };
+        // An answer may have been lost after the directory had taken the operation, perhaps before a restart.
+        match self.holds(did, operation).await {
+            Ok(true) => {
                 tracing::info!("the PLC directory had the operation already: {refused}");
                 Ok(())
             }
-            Err(refused) => Err(refused),
+            Ok(false) => Err(refused),
+            // The refusal may mean that the operation is there already.
+            Err(cause) => Err(PlcClientError::Unclear(Box::new(cause))),
         }
     }
 
@@ -180,12 +195,13 @@ impl PlcClient {
         self.submit(did, &operation).await
     }
 
-    /// Says whether the directory surely has the operation, in force.
-    async fn holds(&self, did: &Did, operation: &Signed) -> bool {
+    /// Says whether the directory has the operation, in force.
+    async fn holds(&self, did: &Did, operation: &Signed) -> Result<bool, PlcClientError> {
         let cid = operation.cid().to_string();
         match self.audit_log(did).await {
-            Ok(log) => log.iter().any(|entry| entry.cid == cid && !entry.nullified),
-            Err(_) => false,
+            Ok(log) => Ok(log.iter().any(|entry| entry.cid == cid && !entry.nullified)),
+            Err(error) if error.is_temporary() => Err(error),
+            Err(_) => Ok(false),
         }
     }
 
@@ -199,6 +215,8 @@ impl PlcClient {
     }
 
     /// Makes a request, again after a pause when the directory cannot be reached or is not available.
+    ///
+    /// Of several failures it gives the one after which the directory may have acted, if there is one.
     async fn ask(
         &self,
         method: Method,
@@ -207,20 +225,25 @@ impl PlcClient {
         bytes_max: usize,
     ) -> Result<Answer, PlcClientError> {
         let mut pause = PAUSE;
-        let mut tries = 1;
-        loop {
-            let result = self.ask_once(&method, url, json, bytes_max).await;
-            match result {
-                Err(error) if error.is_temporary() && tries < TRIES_MAX => {
+        let mut worst: Option<PlcClientError> = None;
+        for round in 1..=TRIES_MAX {
+            match self.ask_once(&method, url, json, bytes_max).await {
+                Err(error) if error.is_temporary() => {
                     let cause = error.source().map(ToString::to_string).unwrap_or_default();
-                    tracing::debug!("try {tries} of {TRIES_MAX} failed: {error}: {cause}");
+                    tracing::debug!("try {round} of {TRIES_MAX} failed: {error}: {cause}");
+                    if worst.as_ref().is_none_or(PlcClientError::was_never_sent) {
+                        worst = Some(error);
+                    }
                 }
                 done => return done,
             }
-            tokio::time::sleep(pause).await;
-            pause = pause.saturating_mul(2);
-            tries += 1;
+            if round < TRIES_MAX {
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2);
+            }
         }
+        // There is one after the last round; the variant only names what cannot happen.
+        Err(worst.unwrap_or(PlcClientError::Unavailable { status: 0 }))
     }
 
     async fn ask_once(

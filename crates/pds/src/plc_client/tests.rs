@@ -188,7 +188,24 @@ async fn an_absent_directory_is_a_temporary_error() {
     drop(listener);
     let client = PlcClient::new(&url, false, platform::sim::trusted_clock(NOW_US).0).unwrap();
     let error = client.document(&account().0).await.unwrap_err();
-    assert!(matches!(error, PlcClientError::Outbound(_)) && error.is_temporary());
+    assert!(matches!(error, PlcClientError::Outbound(_)) && error.is_temporary() && error.was_never_sent());
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_told_from_a_directory_that_is_absent() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let mut tasks = JoinSet::new();
+    // Takes one request, breaks off, and is gone afterwards.
+    tasks.spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        drop(listener);
+        tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 64]).await.unwrap();
+    });
+    let client = PlcClient::new(&url, false, platform::sim::trusted_clock(NOW_US).0).unwrap();
+    let (did, genesis) = account();
+    let error = client.submit(&did, &genesis).await.unwrap_err();
+    assert!(error.is_temporary() && !error.was_never_sent(), "{error:?}");
 }
 
 #[test]
