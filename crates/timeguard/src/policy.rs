@@ -310,7 +310,8 @@ impl Guard {
             return;
         }
         let steady_us = self.steady_us(now);
-        self.ballot = vote::count(&self.votes(steady_us));
+        let (votes, awaited) = self.votes(steady_us);
+        self.ballot = vote::count(&votes, awaited);
         self.track(now);
         let Some(ballot) = self.ballot else {
             if self.state == TimeState::Synced {
@@ -352,19 +353,23 @@ impl Guard {
         }
     }
 
-    /// Gives the votes of the operators that have an answer, in the order of their first server.
-    fn votes(&self, steady_us: i64) -> Vec<Vote> {
+    /// Gives the votes of the operators that have an answer, and how many others may have one in a moment.
+    fn votes(&self, steady_us: i64) -> (Vec<Vote>, usize) {
         let mut operators: Vec<&str> = Vec::new();
         for source in &self.sources {
             if !operators.contains(&source.operator.as_str()) {
                 operators.push(&source.operator);
             }
         }
-        let servers_of = |operator: &str| {
-            let of_operator = self.sources.iter().filter(move |source| source.operator == operator);
-            Vote::of_servers(of_operator.filter_map(|source| source.interval(steady_us)))
-        };
-        operators.into_iter().filter_map(servers_of).collect()
+        let (mut votes, mut awaited) = (Vec::new(), 0);
+        for operator in operators {
+            let servers = || self.sources.iter().filter(|source| source.operator == operator);
+            match Vote::of_servers(servers().filter_map(|source| source.interval(steady_us))) {
+                Some(vote) => votes.push(vote),
+                None => awaited += usize::from(servers().any(Source::is_awaited)),
+            }
+        }
+        (votes, awaited)
     }
 
     /// Takes the agreed time.

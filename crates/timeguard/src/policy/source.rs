@@ -176,6 +176,11 @@ impl Source {
         self.tightest(steady_us).map(|reading| reading.interval_at(steady_us))
     }
 
+    /// Tells whether it has no vote yet and may have one in a moment.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.readings.is_empty() && self.misses == 0 && !self.refused
+    }
+
     /// Gives the leap warning of its newest answer.
     pub(crate) fn leap(&self) -> Leap {
         self.readings.back().map_or(Leap::None, |reading| reading.leap)

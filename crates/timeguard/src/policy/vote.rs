@@ -75,7 +75,7 @@ pub(crate) struct Ballot {
     pub(crate) bound_us: u64,
     /// Operators for it.
     pub(crate) agreeing: usize,
-    /// Operators that voted.
+    /// Operators that voted, or may do so in a moment.
     pub(crate) voters: usize,
 }
 
@@ -92,7 +92,11 @@ impl Ballot {
 }
 
 /// Counts the votes; `None` unless a strict majority of the voters, and at least three, share a time.
-pub(crate) fn count(votes: &[Vote]) -> Option<Ballot> {
+///
+/// `awaited` are operators that were asked for the first time and may still answer: they count as voters, so that the
+/// quickest do not decide before the others have spoken.
+pub(crate) fn count(votes: &[Vote], awaited: usize) -> Option<Ballot> {
+    let voters = votes.len() + awaited;
     let intervals: Vec<Interval> = votes
         .iter()
         .filter_map(|vote| match vote {
@@ -106,7 +110,7 @@ pub(crate) fn count(votes: &[Vote]) -> Option<Ballot> {
         .iter()
         .map(|at| (intervals.iter().filter(|interval| interval.contains(at.lo)).count(), at.lo))
         .max_by_key(|(crowd, lo)| (*crowd, std::cmp::Reverse(*lo)))?;
-    if agreeing < AGREEING_MIN || agreeing * 2 <= votes.len() {
+    if agreeing < AGREEING_MIN || agreeing * 2 <= voters {
         return None;
     }
     let mut crowd: Vec<Interval> = intervals.into_iter().filter(|interval| interval.contains(lo)).collect();
@@ -114,13 +118,13 @@ pub(crate) fn count(votes: &[Vote]) -> Option<Ballot> {
     let offset_us = lo.midpoint(hi);
     // More than half of all voters, tightest first: one of them is honest unless the honest are a minority.
     crowd.sort_by_key(|interval| interval.width());
-    let enough = AGREEING_MIN.max(votes.len() / 2 + 1);
+    let enough = AGREEING_MIN.max(voters / 2 + 1);
     let bound_us = crowd
         .iter()
         .take(enough)
         .map(|interval| interval.hi.abs_diff(offset_us).max(interval.lo.abs_diff(offset_us)))
         .max()?;
-    Some(Ballot { offset_us, bound_us, agreeing, voters: votes.len() })
+    Some(Ballot { offset_us, bound_us, agreeing, voters })
 }
 
 #[cfg(test)]
@@ -135,33 +139,42 @@ mod tests {
 
     #[test]
     fn three_of_four_outvote_a_liar() {
-        let ballot = count(&[vote(0, 10), vote(5, 10), vote(600, 10), vote(-5, 10)]).unwrap();
+        let ballot = count(&[vote(0, 10), vote(5, 10), vote(600, 10), vote(-5, 10)], 0).unwrap();
         assert_eq!((ballot.agreeing, ballot.voters), (3, 4));
         assert!(ballot.offset_us.abs() <= 5 && ballot.is_three_quarters() && !ballot.is_unanimous());
     }
 
     #[test]
     fn two_against_two_is_no_majority_and_neither_are_two_of_three() {
-        assert_eq!(count(&[vote(0, 10), vote(5, 10), vote(600, 10), vote(605, 10)]), None);
-        assert_eq!(count(&[vote(0, 10), vote(600, 10), vote(605, 10)]), None);
-        assert_eq!(count(&[vote(0, 10), vote(0, 10)]), None);
-        assert_eq!(count(&[]), None);
+        assert_eq!(count(&[vote(0, 10), vote(5, 10), vote(600, 10), vote(605, 10)], 0), None);
+        assert_eq!(count(&[vote(0, 10), vote(600, 10), vote(605, 10)], 0), None);
+        assert_eq!(count(&[vote(0, 10), vote(0, 10)], 0), None);
+        assert_eq!(count(&[], 0), None);
     }
 
     #[test]
     fn three_of_six_are_not_a_strict_majority() {
         let votes = [vote(0, 1), vote(0, 1), vote(0, 1), vote(900, 1), vote(800, 1), vote(700, 1)];
-        assert_eq!(count(&votes), None);
-        assert!(count(&votes[..5]).is_some());
+        assert_eq!(count(&votes, 0), None);
+        assert!(count(&votes[..5], 0).is_some());
+    }
+
+    #[test]
+    fn those_that_may_still_answer_count() {
+        let votes = [vote(0, 1), vote(0, 1), vote(0, 1)];
+        assert!(count(&votes, 1).unwrap().is_three_quarters());
+        assert!(!count(&votes, 2).unwrap().is_three_quarters());
+        assert_eq!(count(&votes, 3), None);
+        assert!(!count(&votes, 1).unwrap().is_unanimous());
     }
 
     #[test]
     fn a_split_operator_counts_as_a_voter_for_nothing() {
         let split = Vote::of_servers([Interval::around(0, 1), Interval::around(100, 1)]).unwrap();
         assert_eq!(split, Vote::Split);
-        let ballot = count(&[vote(0, 5), vote(0, 5), vote(0, 5), split]).unwrap();
+        let ballot = count(&[vote(0, 5), vote(0, 5), vote(0, 5), split], 0).unwrap();
         assert_eq!((ballot.agreeing, ballot.voters), (3, 4));
-        assert_eq!(count(&[vote(0, 5), vote(0, 5), split]), None);
+        assert_eq!(count(&[vote(0, 5), vote(0, 5), split], 0), None);
     }
 
     #[test]
@@ -173,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_wide_answer_does_not_widen_the_bound_of_the_tight() {
-        let tight = count(&[vote(0, 10), vote(0, 10), vote(0, 10), vote(400, 500)]).unwrap();
+        let tight = count(&[vote(0, 10), vote(0, 10), vote(0, 10), vote(400, 500)], 0).unwrap();
         assert!(tight.bound_us <= 10 && tight.agreeing == 4);
     }
 
@@ -185,7 +198,7 @@ mod tests {
             liars in proptest::array::uniform2((-5_000_i64..5_000, 0_u64..3_000)),
         ) {
             let votes: Vec<Vote> = honest.iter().chain(&liars).map(|(at, error)| vote(*at, *error)).collect();
-            if let Some(ballot) = count(&votes) {
+            if let Some(ballot) = count(&votes, 0) {
                 prop_assert!(ballot.offset_us.unsigned_abs() <= ballot.bound_us);
             }
         }
@@ -198,7 +211,7 @@ mod tests {
         ) {
             let mut votes: Vec<Vote> = honest.iter().map(|(at, error)| vote(*at, *error)).collect();
             votes.push(vote(lie, 1_000));
-            let ballot = count(&votes).unwrap();
+            let ballot = count(&votes, 0).unwrap();
             prop_assert_eq!(ballot.agreeing, 3);
             prop_assert!(ballot.offset_us.unsigned_abs() <= ballot.bound_us);
         }

@@ -180,7 +180,7 @@ impl Guard {
 
     /// Says why there is no majority.
     pub(super) fn doubt_about_votes(&self, steady_us: i64) -> Doubt {
-        match self.votes(steady_us).len() {
+        match self.votes(steady_us).0.len() {
             0 => Doubt::NoAnswers,
             operators if operators < AGREEING_MIN => Doubt::TooFew { operators },
             _ => Doubt::NoMajority,
