@@ -49,6 +49,10 @@ pub struct RunArgs {
     /// The seed of what is random in the simulated world: network delays of the time servers.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
+    /// Multiplies every rate limit of the PDS; for load tests.
+    #[arg(long, value_name = "N", env = "PERCH_RATE_LIMIT_MULTIPLIER", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate_limit_multiplier: u32,
     /// What is logged to standard error: error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log: tracing::Level,

@@ -1,26 +1,16 @@
 //! The faults and presses that a person or a test types on standard input, as values.
 //!
-//! Parsing only: who carries a command out is `appliance_run`'s business.
+//! Parsing only: who carries a command out is `run`'s business.
 
 use std::str::FromStr;
+
+use timeguard::sim::{TimeFault, TimeFaultError};
 
 /// One line of standard input, understood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// A foreign hand moves the computer's idea of the clock by this many seconds.
-    ClockStep(i64),
-    /// The clock is set to 1970, as on a box without clock chip.
-    Clock1970,
-    /// No time server answers any more.
-    NtpOff,
-    /// All time servers answer, and honestly.
-    NtpOn,
-    /// The time server with this number (from 1) lies.
-    NtpLie(usize),
-    /// The clock chip has lost its time.
-    RtcDead,
-    /// The clock chip has a new battery.
-    RtcOk,
+    /// Something about the clock, the time servers or the clock chip.
+    Time(TimeFault),
     /// The data disk is pulled.
     SsdPull,
     /// The data disk is plugged back.
@@ -47,28 +37,25 @@ pub enum CommandError {
     /// The words are unknown.
     #[error("unknown command {0:?}; type help for the list")]
     Unknown(String),
-    /// The seconds of `clock` are no number within [`CLOCK_STEP_S_MAX`].
-    #[error("clock takes +SECONDS or -SECONDS (at most 100 years) or 1970, not {0:?}")]
-    Seconds(String),
-    /// The number of `ntp lie` names no server.
-    #[error("ntp lie takes the number of a server, from 1 to {SERVERS}, not {0:?}")]
-    Server(String),
+    /// The words begin as a fault of the time and go on otherwise.
+    #[error("{0}")]
+    Time(#[from] TimeFaultError),
+    /// The clock would be moved out of the range of its own counters.
+    #[error("the clock can be moved by at most {CLOCK_STEP_S_MAX} s (100 years)")]
+    TooFar,
 }
-
-/// The time servers of the simulated world.
-pub const SERVERS: usize = 4;
 
 /// The furthest that the clock can be moved, in seconds: a hundred years, so that sums of steps stay far from the ends
 /// of the integers that count microseconds.
-pub const CLOCK_STEP_S_MAX: i64 = 100 * 366 * 24 * 3600;
+pub const CLOCK_STEP_S_MAX: u64 = 100 * 366 * 24 * 3600;
 
 /// What `help` prints and `--help` repeats.
 pub const HELP: &str = "\
 clock +600 | clock -600   a foreign hand moves the clock by so many seconds
 clock 1970                the clock starts over, as on a box without clock chip
 ntp off | ntp on          no time server answers | all answer, honestly
-ntp lie 1                 time server 1 (of 4) lies
-rtc dead | rtc ok         the clock chip's battery is empty | is replaced
+ntp lie 1                 1 of the 4 time servers lies by ten minutes
+rtc dead | rtc alive      the clock chip does not answer | answers again
 ssd pull | ssd plug       the data disk is pulled | plugged back
 disk full | disk ok       the data disk has no room | has room again
 button short | button long
@@ -81,13 +68,7 @@ impl FromStr for Command {
     fn from_str(line: &str) -> Result<Self, CommandError> {
         let words: Vec<&str> = line.split_whitespace().collect();
         Ok(match words.as_slice() {
-            ["clock", "1970"] => Self::Clock1970,
-            ["clock", step] => Self::ClockStep(seconds(step)?),
-            ["ntp", "off"] => Self::NtpOff,
-            ["ntp", "on"] => Self::NtpOn,
-            ["ntp", "lie", number] => Self::NtpLie(server(number)?),
-            ["rtc", "dead"] => Self::RtcDead,
-            ["rtc", "ok"] => Self::RtcOk,
+            ["clock" | "ntp" | "rtc", ..] => Self::Time(time(line)?),
             ["ssd", "pull"] => Self::SsdPull,
             ["ssd", "plug"] => Self::SsdPlug,
             ["disk", "full"] => Self::DiskFull,
@@ -102,20 +83,12 @@ impl FromStr for Command {
     }
 }
 
-/// Reads `+600` or `-600`; a bare number is refused, since a time of day could be meant.
-fn seconds(text: &str) -> Result<i64, CommandError> {
-    let refused = || CommandError::Seconds(text.to_owned());
-    if !text.starts_with(['+', '-']) {
-        return Err(refused());
-    }
-    let step: i64 = text.parse().map_err(|_| refused())?;
-    if step.unsigned_abs() > CLOCK_STEP_S_MAX.unsigned_abs() { Err(refused()) } else { Ok(step) }
-}
-
-fn server(text: &str) -> Result<usize, CommandError> {
-    match text.parse() {
-        Ok(number) if (1..=SERVERS).contains(&number) => Ok(number),
-        _ => Err(CommandError::Server(text.to_owned())),
+fn time(line: &str) -> Result<TimeFault, CommandError> {
+    match line.parse()? {
+        TimeFault::ClockJump { seconds } if seconds.unsigned_abs() > CLOCK_STEP_S_MAX => {
+            Err(CommandError::TooFar)
+        }
+        fault => Ok(fault),
     }
 }
 
@@ -133,14 +106,10 @@ mod tests {
 
     #[test]
     fn numbers_are_checked() {
-        assert_eq!("clock +600".parse(), Ok(Command::ClockStep(600)));
-        assert_eq!("clock -1".parse(), Ok(Command::ClockStep(-1)));
-        assert_eq!("ntp lie 4".parse(), Ok(Command::NtpLie(4)));
-        for wrong in ["clock 600", "clock +99999999999", "clock now"] {
-            assert!(matches!(wrong.parse::<Command>(), Err(CommandError::Seconds(_))), "{wrong}");
-        }
-        for wrong in ["ntp lie 0", "ntp lie 5", "ntp lie x"] {
-            assert!(matches!(wrong.parse::<Command>(), Err(CommandError::Server(_))), "{wrong}");
+        assert_eq!("clock +600".parse(), Ok(Command::Time(TimeFault::ClockJump { seconds: 600 })));
+        assert_eq!("clock +99999999999".parse::<Command>(), Err(CommandError::TooFar));
+        for wrong in ["clock 600", "clock now", "ntp lie 5", "ntp lie x", "rtc"] {
+            assert!(matches!(wrong.parse::<Command>(), Err(CommandError::Time(_))), "{wrong}");
         }
         assert!(matches!("make coffee".parse::<Command>(), Err(CommandError::Unknown(_))));
     }

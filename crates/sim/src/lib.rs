@@ -2,5 +2,11 @@
 
 pub mod cli;
 pub mod command;
+pub mod console;
+pub mod display;
+pub mod pds_service;
 pub mod plc_directory;
+pub mod run;
+pub mod screenshot;
 pub mod terminal;
+pub mod world;
