@@ -19,7 +19,6 @@ use tokio::sync::Notify;
 use crate::{
     app::{App, Shared},
     error::XrpcError,
-    outbound::OutboundError,
     plc_client::PlcClientError,
 };
 
@@ -157,7 +156,7 @@ async fn complete(app: &App, intent: &Intent) -> Result<Account, XrpcError> {
 
 async fn register(app: &App, intent: &Intent, operation: &[u8]) -> Result<(), XrpcError> {
     let Err(err) = app.plc.submit_json(&intent.did, operation).await else { return Ok(()) };
-    if err.is_temporary() && !never_sent(&err) {
+    if err.is_temporary() && !err.was_never_sent() {
         // Perhaps the directory has it: the same bytes are sent again, so that the identity is not lost.
         return Err(unreachable(&err));
     }
@@ -169,11 +168,6 @@ async fn register(app: &App, intent: &Intent, operation: &[u8]) -> Result<(), Xr
         }
         err => unreachable(&err),
     })
-}
-
-/// Whether no connection was made: then the directory surely has nothing.
-fn never_sent(err: &PlcClientError) -> bool {
-    matches!(err, PlcClientError::Outbound(OutboundError::Request(cause)) if cause.is_connect())
 }
 
 fn unreachable(err: &PlcClientError) -> XrpcError {

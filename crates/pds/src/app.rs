@@ -17,6 +17,7 @@ use crate::{
     account_creation::Creations,
     auth::{jwt::SessionKeys, password::Passwords},
     config::Config,
+    date::DateHeader,
     error::XrpcError,
     firehose::Subscribers,
     identity::Resolver,
@@ -51,6 +52,8 @@ pub(crate) struct App {
     pub(crate) shutdown: CancellationToken,
     /// Tasks that outlive their request; awaited at the end.
     pub(crate) tasks: TaskTracker,
+    /// Makes `Date` headers.
+    pub(crate) date: DateHeader,
     /// Makes record keys.
     pub(crate) record_keys: RecordKeys,
     /// When a record was last written, UTC microseconds; 0 for not since start.

@@ -8,6 +8,7 @@ mod account_creation;
 mod app;
 mod auth;
 pub mod config;
+mod date;
 mod documents;
 pub mod error;
 mod firehose;
@@ -21,6 +22,7 @@ pub mod plc_client;
 mod server;
 mod status;
 mod store_error;
+mod upkeep;
 mod xrpc;
 
 use std::sync::{Arc, atomic::AtomicU64};
@@ -37,6 +39,7 @@ use crate::{
     account_creation::Creations,
     app::{App, RecordKeys},
     auth::{jwt::SessionKeys, password::Passwords},
+    date::DateHeader,
     firehose::Subscribers,
     identity::Resolver,
     limits::Limiter,
@@ -114,6 +117,7 @@ pub async fn run(
     let app = assemble(config, platform.clock, store.clone(), shutdown.clone()).await?;
     let router = xrpc::router(Arc::clone(&app));
     app.tasks.spawn(account_creation::resume(Arc::clone(&app)));
+    app.tasks.spawn(upkeep::keep(Arc::clone(&app)));
     app.tasks.spawn(status::keep(Arc::clone(&app), status.clone()));
     tracing::info!(url = app.config.public_url, "serving");
     server::serve(listener, router, shutdown).await;
@@ -163,6 +167,7 @@ async fn assemble(
         record_keys: RecordKeys::new().map_err(RunError::Random)?,
         last_write_us: AtomicU64::new(0),
         tasks: TaskTracker::new(),
+        date: DateHeader::default(),
         config,
         clock,
         store,

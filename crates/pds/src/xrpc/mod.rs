@@ -18,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use platform::time::TrustedTime;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::{
@@ -140,13 +141,13 @@ async fn around(State(app): State<Shared>, request: Request, next: Next) -> Resp
         Ok(standing) => (next.run(request).await, standing.flatten()),
         Err(refused) => (refused.into_response(), None),
     };
+    let now = app.clock.now().ok();
+    if let Some(now) = now {
+        response.headers_mut().insert(header::DATE, app.date.at(now));
+    }
     // A handler's own limit is the narrower one: it is what the caller should know.
     if let Some(standing) = response.extensions().get::<Standing>().copied().or(by_address) {
-        limits::write_headers(
-            response.headers_mut(),
-            standing,
-            app.clock.now().ok().map(|t| t.unix_seconds()),
-        );
+        limits::write_headers(response.headers_mut(), standing, now.map(TrustedTime::unix_seconds));
     }
     if authorized {
         response.headers_mut().insert(header::CACHE_CONTROL, PRIVATE);

@@ -56,11 +56,16 @@ async fn untrusted_clock_stops_what_signs_and_nothing_else() {
         let with_token = pds.get_as(Some(&alice.access), method, &params).await;
         assert!(with_token.status.is_success(), "{method} with a token: {}", with_token.status);
     }
+    assert!(
+        !pds.get("_health", &[]).await.headers.contains_key("date"),
+        "the system's clock tells nobody anything"
+    );
     let status = pds.wait_status(|s| s.refuses_writes.is_some()).await;
     assert_eq!(status.accounts, 1);
 
     pds.sim.trust_at(crate::harness::NOW_US);
     pds.create_post(&alice, "after").await;
+    assert_eq!(pds.get("_health", &[]).await.headers["date"], "Mon, 23 Nov 2026 02:34:56 GMT");
     let status = pds.wait_status(|s| s.refuses_writes.is_none() && s.last_post_unix_us.is_some()).await;
     assert_eq!(status.name, "alice.test");
 }

@@ -1,5 +1,7 @@
 //! The firehose as a relay reads it: each event checked from the event alone.
 
+use std::time::Duration;
+
 use atproto::{
     event::{CommitEvent, Frame, decode_frame},
     repo::verify_commit_event,
@@ -182,6 +184,34 @@ async fn future_cursor_is_told_and_closed() {
     let mut newest = Subscriber::new(&pds, Some(4)).await;
     pds.account("bobby").await;
     assert_eq!(seq_of(&newest.frame().await.unwrap()), 5);
+}
+
+#[tokio::test]
+async fn cursor_before_the_oldest_event_is_told_once_and_served_from_there() {
+    let mut pds = Pds::start().await;
+    let alice = pds.account("alice").await;
+    for i in 0..10 {
+        pds.create_post(&alice, &i.to_string()).await;
+    }
+    pds.sim.advance(Duration::from_secs(4 * 86_400));
+    // The upkeep at the start prunes what is older than three days, but for the newest event.
+    pds.restart().await;
+    let first = async {
+        loop {
+            let mut old = Subscriber::new(&pds, Some(1)).await;
+            match old.frame().await.unwrap() {
+                Frame::Info { name, .. } => return (name, old.frame().await.unwrap()),
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let (name, next) = timeout(PATIENCE, first).await.unwrap();
+    assert_eq!((name.as_str(), seq_of(&next)), ("OutdatedCursor", 14));
+    assert_eq!(
+        seq_of(&Subscriber::new(&pds, Some(0)).await.frame().await.unwrap()),
+        14,
+        "cursor 0 expects nothing"
+    );
 }
 
 #[tokio::test]
