@@ -1,4 +1,4 @@
-#![no_main]
 //! Fuzzes `atproto::fuzz::fuzz_repo`, which says what must hold.
+#![no_main]
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| atproto::fuzz::fuzz_repo(input));

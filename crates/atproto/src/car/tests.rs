@@ -1,3 +1,5 @@
+//! CAR files written and read back, cut short and lied in.
+
 use super::*;
 use bytes::Bytes;
 

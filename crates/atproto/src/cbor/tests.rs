@@ -1,3 +1,5 @@
+//! The codec against what is not canonical, against its oracle, and against the public blocks.
+
 use super::*;
 use crate::cid::Cid;
 use crate::vectors::read;

@@ -1,3 +1,5 @@
+//! Frames against the lexicon: fields, order, limits, and what is refused.
+
 use super::*;
 use crate::cbor::{self, Value};
 use platform::sim::trusted_clock;

@@ -1,3 +1,5 @@
+//! Drives the fuzz bodies with a seeded mutator over sound inputs; no substitute for a fuzzer that runs for days.
+
 use super::*;
 use crate::crypto::SigningKey;
 use crate::event::{Action, CommitEvent, RepoOp, commit_frame, error_frame};

@@ -1,3 +1,5 @@
+//! The tree against its definition: random changes, bulk builds, diffs, proofs, snapshots and memory.
+
 mod hostile;
 mod oracle;
 mod others;

@@ -1,3 +1,5 @@
+//! Commits, whole repositories and commit events: sound ones verify, and every lie or gap is refused.
+
 use super::*;
 use crate::car;
 use crate::cbor::{Map, Value, encode};
