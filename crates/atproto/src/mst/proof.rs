@@ -43,7 +43,8 @@ impl Tree {
     ///
     /// Taken on the tree after the commit, these are the nodes from which a Sync 1.1 consumer can undo the commit's
     /// operations: undoing a creation joins the subtrees on both sides of the key, undoing a deletion takes apart the
-    /// one that spans it. They contain all nodes that the commit made. Fails with `Uncommitted` before `commit`.
+    /// one that spans it. They contain all nodes that the commit made, and the root even without any key, which a
+    /// commit without operations needs. Fails with `Uncommitted` before `commit`.
     pub fn proof<S: NodeSource>(
         &mut self,
         src: &S,
@@ -77,10 +78,16 @@ impl Tree {
                 cover(loader, root, None, Range::default(), key, neighbours, &mut proof)
             })?;
         }
-        if proof.blocks.is_empty() && !keys.is_empty() {
-            // The empty tree has no node in memory, but its root is a block that proves absence.
-            let empty = Node { cid: None, layer: 0, left: Link::None, entries: Vec::new() };
-            proof.blocks.push(encode_named(&empty, &mut proof.scratch));
+        if proof.blocks.is_empty() {
+            self.with_root(src, |loader, root| match loader.load(root, None, Range::default())? {
+                Some(top) => proof.add::<S>(top),
+                None => {
+                    // The empty tree has no node in memory, but its root is a block that proves absence.
+                    let empty = Node { cid: None, layer: 0, left: Link::None, entries: Vec::new() };
+                    proof.blocks.push(encode_named(&empty, &mut proof.scratch));
+                    Ok(())
+                }
+            })?;
         }
         Ok(proof.blocks)
     }
