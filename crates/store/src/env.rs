@@ -10,7 +10,7 @@ use crate::blob::InFlight;
 use crate::config::Config;
 use crate::error::StoreError;
 use crate::event::Events;
-use crate::files::{self, FolderLock};
+use crate::files;
 use crate::tree::FreshNodes;
 
 /// Room kept for the moment when the disk is full, bytes. Given up, it holds a checkpoint of a full log.
@@ -28,9 +28,6 @@ pub(crate) struct Env {
     pub(crate) in_flight: InFlight,
     /// Distinguishes TIDs made here from others', 10 bits.
     pub(crate) clock_id: u16,
-    /// Keeps other processes out of the folder until the writer has ended.
-    #[expect(dead_code, reason = "held for what dropping it does")]
-    pub(crate) lock: Box<dyn FolderLock>,
 }
 
 /// Whether new data fits.

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::env::Env;
 use crate::error::StoreError;
 use crate::event::Event;
+use crate::files::FolderLock;
 use crate::tree::Trees;
 
 /// Jobs that may wait. Far more than clients of a home server have under way; a bigger queue would only hide overload.
@@ -151,6 +152,8 @@ pub(crate) struct Writer {
     room_checked: Option<Instant>,
     /// Removed files whose rows are still to go.
     removed: Vec<PathBuf>,
+    /// Keeps other processes out of the folder until the writer has ended.
+    _lock: Box<dyn FolderLock>,
 }
 
 /// What a batch came to.
@@ -165,6 +168,7 @@ impl Writer {
     /// Prepares the thread's belongings; [`Writer::run`] is the thread.
     pub(crate) fn new(
         mut conn: Connection,
+        lock: Box<dyn FolderLock>,
         env: Arc<Env>,
         trees: Trees,
         next_seq: u64,
@@ -192,6 +196,7 @@ impl Writer {
             checkpoint_at_bytes,
             room_checked: None,
             removed: Vec::new(),
+            _lock: lock,
         };
         Ok((writer, WriterHandle { queue: sender }))
     }
