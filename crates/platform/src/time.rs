@@ -138,9 +138,7 @@ pub enum Untrusted {
         bound_ms: u64,
     },
     /// Somebody set the clock behind the guard's back.
-    #[error(
-        "the system clock is {off_ms} ms away from the checked time; something else sets it: stop that program"
-    )]
+    #[error("the system clock is {} s away from the checked time; something else sets it: stop that program", .off_ms / 1_000)]
     RealtimeDisagrees {
         /// CLOCK_REALTIME minus the verdict, milliseconds.
         off_ms: i64,

@@ -293,8 +293,9 @@ mod tests {
     fn a_server_that_contradicts_itself_is_taken_at_its_last_word() {
         let mut source = source();
         answer(&mut source, 0, 0, 10);
-        answer(&mut source, 2, 60_000_000, 10);
-        assert_eq!(source.interval(2_000_000), Some(Interval { lo: 59_999_990, hi: 60_000_010 }));
+        // Wider than what it said before, and yet what counts.
+        answer(&mut source, 2, 60_000_000, 5_000);
+        assert_eq!(source.interval(2_000_000), Some(Interval { lo: 59_995_000, hi: 60_005_000 }));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use control::status::TimeState::{self, Holdover, Rtc, Suspect, Synced, Unknown};
 
 use platform::sim::SimNtpFault;
+use platform::time::BootClock;
 
 use super::Input;
 use super::harness::{DAY_US, HOUR_US, SECOND_US, Setup, World};
@@ -73,6 +74,10 @@ fn a_stopped_chip() {
         world.chip.set_dead(false);
         world.chip.stop();
         read_chip(world);
+        // Even when what it shows happens to be possible.
+        let (unix_us, boottime_ns) = (world.true_us(), world.clock.boottime_ns());
+        let reading = platform::RtcReading { unix_us, boottime_ns, uncertainty_us: 0, stopped: true };
+        world.feed(Input::Chip(Some(reading)));
     });
 }
 

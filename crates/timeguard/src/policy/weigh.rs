@@ -180,8 +180,11 @@ impl Guard {
 
     /// Says why there is no majority.
     pub(super) fn doubt_about_votes(&self, steady_us: i64) -> Doubt {
-        match self.votes(steady_us).0.len() {
+        let (votes, awaited) = self.votes(steady_us);
+        match votes.len() {
             0 => Doubt::NoAnswers,
+            // The first answers never come at once: nothing is wrong yet.
+            few if few < AGREEING_MIN && few + awaited >= AGREEING_MIN => Doubt::NoAnswers,
             operators if operators < AGREEING_MIN => Doubt::TooFew { operators },
             _ => Doubt::NoMajority,
         }
@@ -217,7 +220,9 @@ impl Guard {
                 }
             }
             (Doubt::TooFew { operators }, _) if self.state == TimeState::Unknown => {
-                format!("Only {operators} of the time servers answer, {AGREEING_MIN} must agree: check the network.")
+                format!(
+                    "Too few time servers answer ({operators}, and {AGREEING_MIN} must agree): check the network."
+                )
             }
             (Doubt::NoMajority, _) => {
                 "The time servers contradict each other: check the list of servers.".to_owned()
