@@ -1,5 +1,7 @@
 //! What everybody does on the first day, and after a restart.
 
+use std::process::Command;
+
 use serde_json::json;
 
 use crate::harness::{Perch, refused, wait_for};
@@ -99,5 +101,24 @@ fn end_of_input_and_unknown_commands_change_nothing() {
     wait_for("an answer", || perch.heard().contains("make coffee").then_some(()));
     let perch = perch.close_input();
     perch.get("/xrpc/_health").expect_ok();
+    perch.terminate();
+}
+
+#[test]
+fn a_screenshot_shows_the_running_appliance() {
+    let folder = tempfile::tempdir().unwrap();
+    let perch = Perch::start(&folder.path().join("data"));
+    let file = folder.path().join("time.png");
+    let output = Command::new(env!("CARGO_BIN_EXE_perch"))
+        .arg("screenshot")
+        .arg("time")
+        .arg(&file)
+        .args(["--panel", &format!("127.0.0.1:{}", perch.ports.panel)])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // Only an example is announced.
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert!(std::fs::read(&file).unwrap().starts_with(b"\x89PNG"));
     perch.terminate();
 }

@@ -111,7 +111,7 @@ impl Perch {
         let wanted = format!("ok: {line}");
         wait_for(&wanted, || {
             let heard = self.heard.lock().unwrap();
-            heard[before..].iter().any(|said| *said == wanted).then_some(())
+            heard[before..].contains(&wanted).then_some(())
         });
     }
 

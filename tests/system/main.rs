@@ -3,9 +3,16 @@
 //! Each story starts its own appliance on free ports with a fresh folder, so that all run side by side. Nothing sleeps
 //! for luck: every wait is for a condition, with a limit.
 
+// Each module is marked as test code, so that the lints treat it as such throughout.
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod everyday;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
 mod http;
+#[cfg(test)]
 mod storage;
+#[cfg(test)]
 mod time;

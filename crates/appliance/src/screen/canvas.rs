@@ -93,14 +93,17 @@ impl Canvas {
         let columns = usize::try_from((right - x).max(0) / letters.width()).unwrap_or(0);
         let shown = words::fit(text, columns);
         let style = MonoTextStyleBuilder::new().font(letters.font()).text_color(ink.into()).build();
-        let plain = shown.replace(ELLIPSIS, " ");
+        let plain = shown.replace([ELLIPSIS, '.'], " ");
         // The canvas accepts every pixel and clips, so drawing cannot fail.
         let Ok(_) = Text::with_baseline(&plain, Point::new(x, y), style, Baseline::Top).draw(self);
-        if let Some(at) = shown.chars().position(|character| character == ELLIPSIS) {
-            let cell = x + i32::try_from(at).unwrap_or(0) * letters.width();
-            let base = y + i32::try_from(letters.font().baseline).unwrap_or(0);
-            for dot in [0, 2, 4] {
-                self.dot(cell + dot, base, ink);
+        let base = y + i32::try_from(letters.font().baseline).unwrap_or(0);
+        for (column, character) in (0..).zip(shown.chars()) {
+            let cell = x + column * letters.width();
+            match character {
+                ELLIPSIS => [0, 2, 4].into_iter().for_each(|dot| self.dot(cell + dot, base, ink)),
+                // The fonts draw a full stop as a cross that hangs below the line; addresses need a clear one.
+                '.' => self.fill(ink, cell + 1, base - 1, 2, 2),
+                _ => {}
             }
         }
     }

@@ -5,6 +5,7 @@
 
 mod canvas;
 mod pages;
+mod qr;
 #[cfg(test)]
 mod tests;
 mod trouble;
@@ -23,7 +24,7 @@ pub use words::{age, count, size, span};
 pub enum Page {
     /// One of the present troubles, counted from the worst.
     Trouble(u8),
-    /// Where to look with a browser.
+    /// Where to look with a browser, with a QR code.
     SetUp,
     /// Who this box is and whether all is well.
     Home,

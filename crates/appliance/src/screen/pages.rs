@@ -7,6 +7,7 @@ use control::status::{PdsState, RtcState, SourceState, Status, TimeState, TimeSt
 use platform::screen::Frame;
 
 use super::canvas::{Canvas, HEIGHT, Ink, Letters, WIDTH};
+use super::qr::Code;
 use super::trouble::{Trouble, troubles};
 use super::words;
 
@@ -57,8 +58,13 @@ pub(crate) fn trouble(status: &Status, trouble: &Trouble, corner: &str) -> Frame
     canvas.into_frame()
 }
 
-/// Draws the page that a new owner needs: where to look with a browser.
+/// Draws the page that a new owner needs: where to look with a browser, as a QR code for phones where they can reach it.
 pub(crate) fn set_up(status: &Status) -> Frame {
+    if !status.system.simulation
+        && let Some(code) = Code::of(&status.system.panel_url)
+    {
+        return set_up_with_code(status, &code);
+    }
     let mut canvas = start(status, "Set up", &status.system.version);
     line(&mut canvas, 0, "Open in a browser:");
     line(&mut canvas, 1, bare(&status.system.panel_url));
@@ -66,6 +72,21 @@ pub(crate) fn set_up(status: &Status) -> Frame {
     for (number, text) in (3..).zip(words::wrap(bare(&status.system.pds_url), COLUMNS, 2)) {
         line(&mut canvas, number, &text);
     }
+    canvas.into_frame()
+}
+
+fn set_up_with_code(status: &Status, code: &Code) -> Frame {
+    /// The columns of [`Letters::Small`] beside the code.
+    const COLUMNS_BESIDE: usize = 12;
+    let mut canvas = Canvas::default();
+    canvas.fill(Ink::Lit, 0, 0, (WIDTH - HEIGHT - 2).unsigned_abs(), TITLE_HEIGHT);
+    canvas.text(Letters::Medium, Ink::Dark, 2, 0, WIDTH - HEIGHT - 2, "Set up");
+    let mut lines = vec!["Scan, or".to_owned(), "open:".to_owned()];
+    lines.extend(words::wrap(bare(&status.system.panel_url), COLUMNS_BESIDE, LINES - lines.len()));
+    for (number, text) in (0..).zip(lines) {
+        line(&mut canvas, number, &text);
+    }
+    code.draw(&mut canvas, WIDTH - HEIGHT, HEIGHT);
     canvas.into_frame()
 }
 

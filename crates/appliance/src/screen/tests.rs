@@ -131,6 +131,7 @@ fn long_names_end_in_an_ellipsis() {
     disk(&mut status).disk = "Western Digital My Passport Ultra 25E2".to_owned();
     disk(&mut status).wear_percent = None;
     compare("storage-long-name", Page::Storage, &status);
+    status.system.simulation = true;
     status.system.pds_url = "https://a-rather-long-name.of-somebody.example.com".to_owned();
     compare("set-up-long-name", Page::SetUp, &status);
 }
@@ -222,6 +223,8 @@ fn every_advice_of_our_own_fits_the_screen() {
     clock(&mut status).rtc = RtcState::Stopped;
     clock(&mut status).sources[0].answers = SourceState::Disagrees;
     let mut all = troubles(&Status::default());
+    all.extend(troubles(&status));
+    clock(&mut status).rtc = RtcState::Failing;
     for state in [StorageState::Full, StorageState::Low, StorageState::Failing, StorageState::Pulled] {
         disk(&mut status).state = state;
         all.extend(troubles(&status));

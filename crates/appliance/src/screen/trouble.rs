@@ -45,7 +45,7 @@ pub enum Kind {
     TimeServersSilent,
     /// A time server says something else than the others.
     TimeServerLies,
-    /// The clock chip has lost its time.
+    /// The clock chip has lost its time or does not answer.
     ClockChipStopped,
     /// Room is running out.
     DiskLow,
@@ -156,13 +156,21 @@ fn time(status: &Status, found: &mut Vec<Trouble>) {
             advice: format!("{} is outvoted and ignored. Nothing to do, unless it stays so.", liar.name),
         });
     }
-    if matches!(time.rtc, RtcState::Stopped | RtcState::Failing | RtcState::Implausible) {
-        found.push(Trouble {
-            kind: Kind::ClockChipStopped,
-            title: "CLOCK CHIP DEAD",
-            advice: "Replace its battery. Until then a start without network has no time.".to_owned(),
-        });
-    }
+    chip(&time.rtc, found);
+}
+
+fn chip(rtc: &RtcState, found: &mut Vec<Trouble>) {
+    let (title, advice) = match rtc {
+        RtcState::Stopped | RtcState::Implausible => {
+            ("CLOCK CHIP DEAD", "Replace its battery. Until then a start without network has no time.")
+        }
+        RtcState::Failing => (
+            "CLOCK CHIP SILENT",
+            "Check that it sits firmly. Until then a start without network has no time.",
+        ),
+        _ => return,
+    };
+    found.push(Trouble { kind: Kind::ClockChipStopped, title, advice: advice.to_owned() });
 }
 
 fn untrusted(state: TimeState, all_silent: bool) -> &'static str {
