@@ -15,6 +15,7 @@ mod firehose;
 mod handles;
 pub mod identity;
 mod input;
+mod known_records;
 pub mod limits;
 mod mime;
 pub mod outbound;

@@ -233,7 +233,7 @@ async fn ping_is_answered_and_shutdown_says_goodbye() {
 
 /// Writes large posts until the subscriber, which reads nothing, must be too slow.
 async fn flood(pds: &Pds, account: &Account) {
-    let large = post(&"x".repeat(40_000));
+    let large = json!({ "$type": "com.example.large", "text": "x".repeat(40_000) });
     for _ in 0..600 {
         pds.create(account, &large).await.ok();
     }

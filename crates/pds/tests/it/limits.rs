@@ -15,7 +15,7 @@ async fn bodies_beyond_the_limit_are_refused() {
         pds.post(None, "com.atproto.server.createSession", &large).await.error(),
         error(413, "PayloadTooLarge")
     );
-    pds.create(&alice, &post(&"x".repeat(900_000))).await.ok();
+    pds.create(&alice, &json!({ "$type": "com.example.large", "text": "x".repeat(900_000) })).await.ok();
     assert_eq!(
         pds.create(&alice, &post(&"x".repeat(1_000_000))).await.error(),
         error(413, "PayloadTooLarge")

@@ -84,7 +84,8 @@ async fn record_input_is_checked() {
         json!({ "collection": POSTS, "record": [] }),
         json!({ "collection": POSTS, "rkey": "a/b", "record": post("x") }),
         json!({ "collection": POSTS, "rkey": "..", "record": post("x") }),
-        json!({ "collection": POSTS, "record": post("x"), "validate": true }),
+        json!({ "collection": "com.example.thing", "record": { "a": 1 }, "validate": true }),
+        json!({ "collection": POSTS, "record": { "text": "no date" } }),
         json!({ "collection": POSTS }),
     ] {
         assert_eq!(
@@ -93,6 +94,13 @@ async fn record_input_is_checked() {
             "{body}"
         );
     }
+    let demanded =
+        json!({ "collection": POSTS, "record": post("typed by me"), "rkey": "demanded", "validate": true });
+    assert!(write(&pds, &alice, "createRecord", demanded).await.ok()["validationStatus"].is_string());
+    let delete = json!({ "collection": POSTS, "rkey": "demanded" });
+    write(&pds, &alice, "deleteRecord", delete).await.ok();
+    let unknown = json!({ "collection": "com.example.thing", "record": { "a": 1 } });
+    assert_eq!(write(&pds, &alice, "createRecord", unknown).await.ok()["validationStatus"], "unknown");
     let untyped =
         json!({ "collection": POSTS, "rkey": "self", "record": { "text": "typed" }, "validate": false });
     let made = write(&pds, &alice, "createRecord", untyped.clone()).await.ok();

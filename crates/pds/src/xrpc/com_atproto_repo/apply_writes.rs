@@ -12,8 +12,8 @@ use store::{Change, Op};
 use super::{
     super::shared::json,
     write::{
-        CommitMeta, WriteJson, collection, display, optional_cid, prepare, record_key, record_key_or_new,
-        submit, uri, validation_status,
+        CommitMeta, Prepared, WriteJson, collection, display, optional_cid, prepare, record_key,
+        record_key_or_new, submit, uri,
     },
 };
 use crate::{
@@ -92,13 +92,12 @@ pub(in crate::xrpc) async fn handle(
     }
     let points = input.writes.iter().map(WriteInput::points).fold(0, u32::saturating_add);
     let standing = app.take_write_points(&session.did, points)?;
-    let validation_status = validation_status(input.validate)?;
     let swap_commit = optional_cid("swapCommit", input.swap_commit.as_deref())?;
     let now = app.now()?;
     let mut ops = Vec::with_capacity(input.writes.len());
     let mut results = Vec::with_capacity(input.writes.len());
     for write in &input.writes {
-        let (op, result) = write.prepare(&app, &session.did, now, validation_status)?;
+        let (op, result) = write.prepare(&app, &session.did, now, input.validate)?;
         ops.push(op);
         results.push(result);
     }
@@ -129,7 +128,7 @@ impl WriteInput<'_> {
         app: &App,
         did: &Did,
         now: TrustedTime,
-        validation_status: Option<&'static str>,
+        validate: Option<bool>,
     ) -> Result<(Op, WriteOutput), XrpcError> {
         let collection = collection(&self.collection)?;
         let rkey = || self.rkey.as_deref().ok_or_else(|| missing("rkey"));
@@ -137,8 +136,9 @@ impl WriteInput<'_> {
         Ok(match self.action() {
             "#create" => {
                 let rkey = record_key_or_new(app, self.rkey.as_deref(), now)?;
-                let record = prepare(value()?, &collection)?;
-                let done = Done { uri: uri(did, &collection, &rkey), cid: record.cid, validation_status };
+                let Prepared { record, status } = prepare(value()?, &collection, validate)?;
+                let done =
+                    Done { uri: uri(did, &collection, &rkey), cid: record.cid, validation_status: status };
                 (
                     Op { collection, rkey, change: Change::Create(record), swap_record: None },
                     WriteOutput::Create(done),
@@ -146,8 +146,9 @@ impl WriteInput<'_> {
             }
             "#update" => {
                 let rkey = record_key(rkey()?)?;
-                let record = prepare(value()?, &collection)?;
-                let done = Done { uri: uri(did, &collection, &rkey), cid: record.cid, validation_status };
+                let Prepared { record, status } = prepare(value()?, &collection, validate)?;
+                let done =
+                    Done { uri: uri(did, &collection, &rkey), cid: record.cid, validation_status: status };
                 (
                     Op { collection, rkey, change: Change::Update(record), swap_record: None },
                     WriteOutput::Update(done),

@@ -10,8 +10,8 @@ use store::{Change, Op};
 use super::{
     super::shared::json,
     write::{
-        CommitMeta, WriteJson, Written, collection, optional_cid, prepare, record_key_or_new, submit, uri,
-        validation_status,
+        CommitMeta, Prepared, WriteJson, Written, collection, optional_cid, prepare, record_key_or_new,
+        submit, uri,
     },
 };
 use crate::{
@@ -46,15 +46,15 @@ pub(in crate::xrpc) async fn handle(
     let input: Input<'_> = body.parse()?;
     app.own_repo(&input.repo, &session.did).await?;
     let standing = app.take_write_points(&session.did, CREATE_POINTS)?;
-    let validation_status = validation_status(input.validate)?;
     let collection = collection(&input.collection)?;
     let rkey = record_key_or_new(&app, input.rkey.as_deref(), app.now()?)?;
     let swap_commit = optional_cid("swapCommit", input.swap_commit.as_deref())?;
-    let record = prepare(input.record, &collection)?;
+    let Prepared { record, status } = prepare(input.record, &collection, input.validate)?;
     let (cid, uri) = (record.cid, uri(&session.did, &collection, &rkey));
     let op = Op { collection, rkey, change: Change::Create(record), swap_record: None };
     let result = submit(&app, session.did, vec![op], swap_commit).await?;
-    let mut response = json(&Written { uri, cid, commit: CommitMeta::of(&result), validation_status });
+    let mut response =
+        json(&Written { uri, cid, commit: CommitMeta::of(&result), validation_status: status });
     if let Some(standing) = standing {
         response.extensions_mut().insert(standing);
     }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use atproto::{
     cid::Cid,
-    data::{Record, record_to_cbor},
+    data::{BlobRef, Record, record_to_cbor},
     syntax::{Did, Nsid, RecordKey},
     tid::Tid,
 };
@@ -17,23 +17,11 @@ use crate::{
     app::App,
     error::XrpcError,
     input::{RECORD_JSON_BYTES_MAX, field},
+    known_records,
 };
 
 /// Body of a write method.
 pub(super) type WriteJson = crate::input::Json<RECORD_JSON_BYTES_MAX>;
-
-/// The `validationStatus` of an answer.
-///
-/// No lexicon is known here yet, so that a record is of unknown validity unless the caller asked not to look.
-pub(super) fn validation_status(validate: Option<bool>) -> Result<Option<&'static str>, XrpcError> {
-    match validate {
-        None => Ok(Some("unknown")),
-        Some(false) => Ok(None),
-        Some(true) => Err(XrpcError::invalid_request(
-            "validate: this server knows no lexicons to validate against; leave `validate` out",
-        )),
-    }
-}
 
 /// Parses a collection of a JSON body.
 pub(super) fn collection(text: &str) -> Result<Nsid, XrpcError> {
@@ -62,14 +50,36 @@ pub(super) fn optional_cid(name: &str, text: Option<&str>) -> Result<Option<Cid>
     text.map(|t| field(name, t, Cid::parse)).transpose()
 }
 
+/// A record ready to be stored, and the `validationStatus` of the answer about it.
+pub(super) struct Prepared {
+    pub(super) record: Record,
+    pub(super) status: Option<&'static str>,
+}
+
 /// Turns a record of a JSON body into what is stored.
-pub(super) fn prepare(json: &RawValue, collection: &Nsid) -> Result<Record, XrpcError> {
+///
+/// `validate`: absent checks what is known, true demands that it is known, false looks at nothing. What is known is
+/// checked at its outermost level only, so that a record is never called `valid`.
+pub(super) fn prepare(
+    json: &RawValue,
+    collection: &Nsid,
+    validate: Option<bool>,
+) -> Result<Prepared, XrpcError> {
+    let status = match validate {
+        Some(false) => None,
+        None | Some(true) => {
+            if !known_records::check(collection, json)? && validate == Some(true) {
+                return Err(XrpcError::invalid_request(format!("Unknown lexicon type: {collection}")));
+            }
+            Some("unknown")
+        }
+    };
     let record = record_to_cbor(json.get().as_bytes(), collection)
         .map_err(|e| XrpcError::invalid_request(format!("Invalid record: {e}")).because(format!("{e:?}")))?;
-    if record.blobs.iter().any(|blob| blob.is_legacy()) {
+    if record.blobs.iter().any(BlobRef::is_legacy) {
         return Err(XrpcError::invalid_request("Legacy blobs not allowed"));
     }
-    Ok(record)
+    Ok(Prepared { record, status })
 }
 
 /// Writes, and notes when.
