@@ -3,7 +3,7 @@
 //! They only start other programs and judge what these say. Nothing here is part of what runs on the box, and
 //! no service may depend on this crate.
 
-mod bench;
+mod benchmark;
 mod ci;
 mod clients;
 mod cross;
@@ -47,7 +47,7 @@ enum Task {
         first_light: bool,
     },
     /// Measures Perch and the reference PDS in turn and writes docs/benchmarks.md.
-    Bench(bench::Options),
+    Bench(benchmark::Options),
     /// Cuts the power at thousands of places and checks what is left.
     Torture {
         /// Number of crash states.
@@ -88,7 +88,7 @@ fn run(task: Task) -> Result<bool> {
             }
             Ok(true)
         }
-        Task::Bench(options) => bench::bench(&root, &options).map(|()| true),
+        Task::Bench(options) => benchmark::run(&root, &options).map(|()| true),
         Task::Torture { states, seed } => ci::torture(&root, states, seed).map(|()| true),
     }
 }

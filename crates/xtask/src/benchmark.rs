@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::{
     clients, install,
-    shell::{cargo, command, run, say},
+    shell::{cargo, command, run as run_command, say},
 };
 
 /// The page that a full run writes.
@@ -38,14 +38,14 @@ enum Which {
 }
 
 /// Builds, installs, measures, and prints the table.
-pub(crate) fn bench(root: &Path, options: &Options) -> Result<()> {
+pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     install::program(root, &["strace", "--version"], "strace")?;
     install::program(root, &["mkfs.ext4", "-V"], "e2fsprogs")?;
     let mut build = cargo(root, ["build", "--release", "--locked", "--package", "bench"]);
     if options.only != Some(Which::Reference) {
         build.args(["--package", "sim"]);
     }
-    run(&mut build)?;
+    run_command(&mut build)?;
     let work = root.join("target/bench/run");
     let mut driver = command(root, "target/release/bench", ["run"]);
     driver.arg("--work").arg(work).args(["--passes", &options.passes.to_string()]);
@@ -67,5 +67,5 @@ pub(crate) fn bench(root: &Path, options: &Options) -> Result<()> {
     } else {
         say(format_args!("note: {PAGE} is written by a full run only"));
     }
-    run(&mut driver)
+    run_command(&mut driver)
 }
