@@ -29,8 +29,8 @@ const SQL_STARTS: &[&str] = &[
 
 /// Code that reads a clock other than ours.
 const CLOCK_WORDS: &[&str] = &[
-    "SystemTime",
-    "UNIX_EPOCH",
+    "SystemTime::now",
+    "UNIX_EPOCH.elapsed",
     "Utc::now",
     "Local::now",
     "OffsetDateTime::now",
@@ -295,6 +295,7 @@ fn clock_plants() -> Vec<Plant> {
     let sqlite = format!("const Q: &str = \"SELECT datetime({}now{})\";", '\'', '\'');
     vec![
         Plant::rust("crates/pds/src/planted.rs", "fn f() { std::time::SystemTime::now(); }"),
+        Plant::rust("crates/pds/src/planted.rs", "fn f() { std::time::UNIX_EPOCH.elapsed(); }"),
         Plant::rust("crates/pds/src/planted.rs", "fn f() { chrono::Utc::now(); }"),
         Plant::rust("crates/pds/src/planted.rs", "fn f(m: std::fs::Metadata) { m.modified(); }"),
         Plant::rust("crates/store/src/planted.rs", &sqlite),
