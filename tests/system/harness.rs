@@ -187,8 +187,12 @@ impl Perch {
 
     /// Fetches a repository whole and checks every hash and its signature; gives its keys too.
     pub(crate) fn verify(&self, person: &Person) -> (VerifiedRepo, Vec<(String, String)>) {
+        self.verify_car(person, &self.get(&format!("/xrpc/com.atproto.sync.getRepo?did={}", person.did)))
+    }
+
+    /// Checks an answer of getRepo as `verify` does.
+    pub(crate) fn verify_car(&self, person: &Person, car: &Answer) -> (VerifiedRepo, Vec<(String, String)>) {
         let did = Did::parse(&person.did).unwrap();
-        let car = self.get(&format!("/xrpc/com.atproto.sync.getRepo?did={did}"));
         assert_eq!(car.code, 200);
         let mut records = Vec::new();
         let repo = verify_repo(&car.body[..], &did, &self.key_of(&did), |key, cid| {
@@ -262,6 +266,23 @@ impl Person {
     /// Posts, which must succeed.
     pub(crate) fn post(&self, text: &str) -> Posted {
         Posted::new(&self.try_post(text).unwrap().expect_ok())
+    }
+
+    /// Posts many in one commit; gives its rev.
+    pub(crate) fn post_many(&self, count: usize) -> String {
+        let record = json!({
+            "$type": "app.bsky.feed.post",
+            "text": "one of many, and as long as such a post often is in real life",
+            "createdAt": "2026-11-23T02:34:56.789Z",
+        });
+        let write = json!({
+            "$type": "com.atproto.repo.applyWrites#create",
+            "collection": "app.bsky.feed.post",
+            "value": record,
+        });
+        let body = json!({ "repo": self.did, "writes": vec![write; count] });
+        let answer = self.call("com.atproto.repo.applyWrites", &body).unwrap().expect_ok();
+        answer["commit"]["rev"].as_str().unwrap().to_owned()
     }
 
     pub(crate) fn upload(&self, kind: &str, bytes: &[u8]) -> Value {

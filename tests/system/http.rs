@@ -3,6 +3,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -50,7 +51,37 @@ pub(crate) fn ask(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> io::Result<Answer> {
-    let mut reader = send(port, method, path, headers, body)?;
+    read_answer(BufReader::new(send(port, method, path, headers, body)?))
+}
+
+/// Gets something over a very thin line: at 1 KiB/s until `thin`'s sender is dropped, then as fast as it comes.
+pub(crate) fn get_slowly(port: u16, path: &str, thin: Receiver<()>) -> io::Result<Answer> {
+    let stream = send(port, "GET", path, &[], b"")?;
+    read_answer(BufReader::with_capacity(PACE_BYTES, Paced { stream, thin: Some(thin) }))
+}
+
+/// What a thin line carries in [`PACE`].
+const PACE_BYTES: usize = 1024;
+const PACE: Duration = Duration::from_secs(1);
+
+/// A stream that is read at a pace.
+struct Paced {
+    stream: TcpStream,
+    thin: Option<Receiver<()>>,
+}
+
+impl Read for Paced {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if let Some(thin) = &self.thin
+            && thin.recv_timeout(PACE) == Err(RecvTimeoutError::Disconnected)
+        {
+            self.thin = None;
+        }
+        self.stream.read(into)
+    }
+}
+
+fn read_answer(mut reader: impl BufRead) -> io::Result<Answer> {
     let (code, headers) = read_head(&mut reader)?;
     let mut answer = Answer { code, headers, body: Vec::new() };
     if answer.header("transfer-encoding").is_some_and(|value| value == "chunked") {
@@ -64,13 +95,7 @@ pub(crate) fn ask(
     Ok(answer)
 }
 
-fn send(
-    port: u16,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &[u8],
-) -> io::Result<BufReader<TcpStream>> {
+fn send(port: u16, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(WAIT))?;
     stream.set_write_timeout(Some(WAIT))?;
@@ -90,7 +115,7 @@ fn send(
     head.push_str("\r\n");
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
-    Ok(BufReader::new(stream))
+    Ok(stream)
 }
 
 fn read_line(reader: &mut impl BufRead) -> io::Result<String> {
@@ -142,7 +167,7 @@ impl Messages {
             // The sample nonce of RFC 6455; the answer to it is not checked here.
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
-        let mut reader = send(port, "GET", path, &headers, b"")?;
+        let mut reader = BufReader::new(send(port, "GET", path, &headers, b"")?);
         let (code, _) = read_head(&mut reader)?;
         if code == 101 {
             Ok(Self { reader })

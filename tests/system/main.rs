@@ -13,6 +13,8 @@ mod harness;
 #[cfg(test)]
 mod http;
 #[cfg(test)]
+mod slow_reader;
+#[cfg(test)]
 mod storage;
 #[cfg(test)]
 mod time;
