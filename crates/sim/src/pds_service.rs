@@ -2,6 +2,9 @@
 //!
 //! Both use one listening socket, so that clients see one server that is short of its disk. The real box does the same:
 //! without the disk there is nothing to serve from, and saying so beats a refused connection.
+//!
+//! The simulated pull is gentler than a real one: the store is closed in order, so writes on their way are finished or
+//! refused, never torn. What a cut in the middle of a write does is proven below the store, by its crash test.
 
 use std::net::TcpListener as StdListener;
 use std::time::Duration;
