@@ -102,7 +102,7 @@ async fn run(app: &App, request: Request) -> Result<Account, XrpcError> {
         plc_operation,
     };
     let intent = app.store.begin_account(new).await?;
-    let result = complete(app, &intent).await;
+    let result = complete(app, &intent, Sending::First).await;
     drop(claim);
     if result.is_err() {
         // Given up or to be tried again: the worker looks at what the store still has.
@@ -144,19 +144,27 @@ fn new_key_bytes() -> Vec<u8> {
     SigningKey::generate().map(|key| key.to_bytes().to_vec()).unwrap_or_default()
 }
 
+/// Whether an identity's operation may have been sent before, perhaps before a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    First,
+    Again,
+}
+
 /// Registers the identity, if it is new, and turns the intent into an account.
-async fn complete(app: &App, intent: &Intent) -> Result<Account, XrpcError> {
+async fn complete(app: &App, intent: &Intent, sending: Sending) -> Result<Account, XrpcError> {
     if let Some(operation) = &intent.plc_operation {
-        register(app, intent, operation).await?;
+        register(app, intent, operation, sending).await?;
     }
     // Who brings an identity along switches the account on when all of it has arrived.
     let status = if intent.plc_operation.is_some() { Status::Active } else { Status::Deactivated };
     Ok(app.store.complete_account(&intent.did, status).await?)
 }
 
-async fn register(app: &App, intent: &Intent, operation: &[u8]) -> Result<(), XrpcError> {
+async fn register(app: &App, intent: &Intent, operation: &[u8], sending: Sending) -> Result<(), XrpcError> {
     let Err(err) = app.plc.submit_json(&intent.did, operation).await else { return Ok(()) };
-    if err.is_temporary() && !err.was_never_sent() {
+    let surely_unknown = sending == Sending::First && err.was_never_sent();
+    if err.is_temporary() && !surely_unknown {
         // Perhaps the directory has it: the same bytes are sent again, so that the identity is not lost.
         return Err(unreachable(&err));
     }
@@ -201,7 +209,7 @@ async fn resume_all(app: &App, intents: &[Intent]) -> bool {
     let mut left = false;
     for intent in intents {
         let Some(_claim) = app.creations.claim(&intent.did) else { continue };
-        match complete(app, intent).await {
+        match complete(app, intent, Sending::Again).await {
             Ok(account) => tracing::info!(did = account.did.as_str(), "an interrupted sign-up was completed"),
             Err(e) => {
                 left |= e.status().is_server_error();
