@@ -90,14 +90,16 @@ impl Drop for Lock {
 }
 
 impl Files for CrashFiles {
-    fn make_dirs(&self, dir: &Path) -> io::Result<()> {
-        if dir == self.disk.root() || self.disk.is_dir(dir) {
-            return Ok(());
+    fn make_dir(&self, dir: &Path) -> io::Result<bool> {
+        if self.disk.is_dir(dir) {
+            return Ok(false);
         }
         let parent = dir.parent().ok_or(io::ErrorKind::InvalidInput)?;
-        self.make_dirs(parent)?;
+        if !self.disk.is_dir(parent) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.disk.make_dir(dir)?;
-        self.disk.sync_dir(parent)
+        Ok(true)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn FileWrite>> {

@@ -19,7 +19,7 @@ use crate::Store;
 use crate::account::{self, Account, cid_from_sql, tid_to_sql, time_to_sql};
 use crate::env::Env;
 use crate::error::StoreError;
-use crate::files::{FileRead, FileWrite};
+use crate::files::{FileRead, FileWrite, make_dirs};
 use crate::writer::Tx;
 
 /// Bytes that an upload collects before it writes: few visits to another thread, little memory per upload.
@@ -173,25 +173,25 @@ impl BlobUpload {
             let failed = |doing: &'static str| StoreError::file(doing, &guard.path);
             file.sync().map_err(failed("syncing a blob"))?;
             drop(file);
-            files.make_dirs(&dir).map_err(failed("making the folder of a blob"))?;
+            make_dirs(files, &dir).map_err(failed("making the folder of a blob"))?;
             files.rename(&temp, &guard.path).map_err(failed("naming a blob"))?;
             files.sync_dir(&dir).map_err(failed("syncing the folder of a blob"))?;
             Ok(guard)
         })
         .await?;
         let did = self.did.clone();
-        let result = self.store.inner.writer()?.call(move |tx| insert(tx, &did, meta, path)).await;
+        let result = self.store.inner.writer()?.call(move |tx| insert(tx, &did, &meta, &path)).await;
         drop(guard);
         result
     }
 }
 
-fn insert(tx: &mut Tx<'_>, did: &Did, meta: BlobMeta, path: PathBuf) -> Result<BlobMeta, StoreError> {
+fn insert(tx: &mut Tx<'_>, did: &Did, meta: &BlobMeta, path: &Path) -> Result<BlobMeta, StoreError> {
     let doing = "storing a blob";
     let account = account::require(tx.conn, did)?;
     tx.env.room.check()?;
     let now_us = tx.env.now()?.unix_micros();
-    tx.spare_file(&path)?;
+    tx.spare_file(path)?;
     // What a record refers to already (it came with an import) is permanent at once.
     tx.conn
         .prepare_cached(
@@ -393,6 +393,48 @@ impl Env {
             });
         }
         done
+    }
+
+    /// Removes blob files that no row knows: uploads that a cut ended between their name and their row.
+    pub(crate) fn sweep_blobs(&self, conn: &Connection) -> Result<(), StoreError> {
+        let blobs = self.blobs_dir();
+        let dids: Vec<String> = conn
+            .prepare("SELECT did FROM account")
+            .and_then(|mut s| s.query_map([], |row| row.get(0))?.collect())
+            .map_err(StoreError::db("listing accounts"))?;
+        let known: HashMap<String, String> = dids
+            .into_iter()
+            .filter_map(|did| Some((crate::env::did_name(&Did::parse(&did).ok()?), did)))
+            .collect();
+        let files = &*self.config.files;
+        for folder in files.list(&blobs).map_err(StoreError::file("listing", &blobs))? {
+            let dir = blobs.join(&folder);
+            let did = known.get(&folder).map_or("", String::as_str);
+            for name in files.list(&dir).map_err(StoreError::file("listing", &dir))? {
+                self.sweep_file(conn, did, &dir.join(&name), Cid::parse(&name).ok());
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_file(&self, conn: &Connection, did: &str, path: &Path, cid: Option<Cid>) {
+        let has_row = || -> rusqlite::Result<bool> {
+            let Some(cid) = cid else { return Ok(false) };
+            let sql =
+                "SELECT 1 FROM blob b JOIN account a ON a.id = b.account WHERE a.did = ?1 AND b.cid = ?2";
+            conn.prepare_cached(sql)?.exists(params![did, cid.as_bytes()])
+        };
+        if has_row().unwrap_or(true) {
+            return;
+        }
+        // No upload of this file begins or ends inside; one that ended since the look above has its row now.
+        self.in_flight.unless_uploaded(path, || {
+            if has_row().is_ok_and(|has_row| !has_row)
+                && let Err(error) = self.config.files.remove(path)
+            {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a stray blob was not removed");
+            }
+        });
     }
 
     /// Gives a path as the tables keep it, so that the folder may be moved.

@@ -65,12 +65,20 @@ impl Env {
         self.keys_dir().join(format!("{}.key", did_name(did)))
     }
 
+    pub(crate) fn secrets_dir(&self) -> PathBuf {
+        self.config.dir.join("secrets")
+    }
+
     pub(crate) fn secret_path(&self, name: &str) -> PathBuf {
-        self.config.dir.join("secrets").join(format!("{name}.key"))
+        self.secrets_dir().join(format!("{name}.key"))
+    }
+
+    pub(crate) fn blobs_dir(&self) -> PathBuf {
+        self.config.dir.join("blobs")
     }
 
     pub(crate) fn blob_dir(&self, did: &Did) -> PathBuf {
-        self.config.dir.join("blobs").join(did_name(did))
+        self.blobs_dir().join(did_name(did))
     }
 
     pub(crate) fn uploads_dir(&self) -> PathBuf {

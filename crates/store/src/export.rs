@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use atproto::car;
 use atproto::cid::Cid;
-use atproto::mst::{Step, Walk};
+use atproto::mst::{BuildError, Builder, Step, Walk};
 use atproto::syntax::{Did, Tid};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::account::{self, Account, tid_to_sql};
+use crate::account::{self, Account, cid_from_sql, tid_to_sql};
 use crate::error::StoreError;
 use crate::files::Spool;
 use crate::tree::{ReaderNodes, tree_failed};
@@ -31,7 +31,7 @@ const CHUNKS_WAITING: usize = 3;
 /// How long a moment stays open when the client keeps up, and how long the reader waits for a client that does not.
 /// At full load the log grows by a few MiB in that time.
 const MOMENT_MAX: Duration = Duration::from_millis(2000);
-const CLIENT_WAIT: Duration = Duration::from_millis(250);
+const CLIENT_WAIT: Duration = Duration::from_millis(100);
 
 /// Exports that read at the same time. Others wait: each keeps a core and the disk busy.
 const READING_MAX: usize = 2;
@@ -117,7 +117,7 @@ fn spool_failed(error: std::io::Error) -> StoreError {
 }
 
 impl Store {
-    /// Streams a repo as a CAR: the commit, then the tree in key order with the records between.
+    /// Streams a repo as a CAR: the commit, then records in key order with the tree's nodes between.
     ///
     /// With `since`, only what is newer than that revision: at least all that the difference needs.
     ///
@@ -262,50 +262,52 @@ fn write_car(
 ) -> Result<(), Stop> {
     let head = &account.head;
     car::write_header(&mut out.chunk, &[head.commit]);
-    let nodes = ReaderNodes::new(conn, &inner.env.nodes, account);
     match since {
         None => {
             out.block(&head.commit, &head.block)?;
-            write_all(conn, account, &nodes, out)
+            write_all(conn, account, out)
         }
         Some(since) if since >= head.rev => Ok(()),
         Some(since) => {
+            let nodes = ReaderNodes::new(conn, &inner.env.nodes, account);
             out.block(&head.commit, &head.block)?;
             write_newer(conn, account, &nodes, tid_to_sql(since), out)
         }
     }
 }
 
-/// Writes the whole tree. Records come from one pass over their table, whose order is the tree's.
-fn write_all(
-    conn: &Connection,
-    account: &Account,
-    nodes: &ReaderNodes<'_>,
-    out: &mut Out,
-) -> Result<(), Stop> {
+/// Writes the whole tree, each node after what lies below it.
+///
+/// The nodes are built anew from the records, which come from one pass over their table in the tree's order: that is
+/// less work than to look each node up, and proves that the records are the tree that was signed.
+fn write_all(conn: &Connection, account: &Account, out: &mut Out) -> Result<(), Stop> {
     let doing = "reading records";
+    let unlike = |error: BuildError| StoreError::corrupt(format!("the records are no tree: {error}"));
     let sql = "SELECT path, cid, body FROM record WHERE repo = ?1 ORDER BY path";
     let mut statement = conn.prepare_cached(sql).map_err(StoreError::db(doing))?;
     let mut rows = statement.query([account.repo]).map_err(StoreError::db(doing))?;
-    for step in Walk::new(nodes, account.head.data) {
-        match step.map_err(tree_failed)? {
-            Step::Node { cid, block } => out.block(&cid, &block)?,
-            Step::Record { key, value } => {
-                let Some(row) = rows.next().map_err(StoreError::db(doing))? else {
-                    return Err(unlike_tree(&key).into());
-                };
-                let read = || -> rusqlite::Result<(&str, &[u8], &[u8])> {
-                    Ok((row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?))
-                };
-                let (path, cid, body) = read().map_err(StoreError::db(doing))?;
-                if *path != *key || cid != value.as_bytes() {
-                    return Err(unlike_tree(&key).into());
-                }
-                out.block(&value, body)?;
-            }
+    let mut builder = Builder::new();
+    while let Some(row) = rows.next().map_err(StoreError::db(doing))? {
+        let read = || -> rusqlite::Result<(&str, &[u8], &[u8])> {
+            Ok((row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?))
+        };
+        let (path, cid, body) = read().map_err(StoreError::db(doing))?;
+        let cid = cid_from_sql(cid)?;
+        builder.push(path, cid).map_err(unlike)?;
+        for (cid, node) in builder.finished() {
+            out.block(&cid, &node)?;
         }
+        out.block(&cid, body)?;
     }
-    Ok(())
+    let (root, nodes) = builder.finish();
+    for (cid, node) in &nodes {
+        out.block(cid, node)?;
+    }
+    if root == account.head.data {
+        Ok(())
+    } else {
+        Err(StoreError::corrupt("the records are not the tree that was signed").into())
+    }
 }
 
 /// Writes the nodes that were stored after a revision, and the records in them that are newer.
@@ -343,10 +345,6 @@ fn write_newer(
             }
         }
     }
-}
-
-fn unlike_tree(key: &str) -> StoreError {
-    StoreError::corrupt(format!("the record {key} of the tree is not in the table"))
 }
 
 /// Revision of the flush that stored a node; a node is never older than what lies below it.

@@ -26,11 +26,12 @@ pub trait FolderLock: Send + Sync + Debug {}
 
 /// The few file operations that the store needs.
 pub trait Files: Send + Sync + Debug {
-    /// Makes a folder and its parents, readable by the owner only, and makes each new name durable.
+    /// Makes one folder of mode 0700 in a folder that exists. Tells whether it was missing. Durable only after
+    /// [`Files::sync_dir`] of its parent.
     ///
     /// # Errors
     /// When the system fails.
-    fn make_dirs(&self, dir: &Path) -> io::Result<()>;
+    fn make_dir(&self, dir: &Path) -> io::Result<bool>;
     /// Makes a new file of mode 0600; an existing one is emptied.
     ///
     /// # Errors
@@ -97,6 +98,24 @@ pub(crate) fn write_durably(files: &dyn Files, path: &Path, content: &[u8]) -> i
     files.sync_dir(dir)
 }
 
+/// Makes a folder and those above it that are missing, and makes their names durable.
+///
+/// A folder that is there already is synced into its parent as well: whoever made it may not have come to that yet.
+///
+/// # Errors
+/// When a step fails.
+pub fn make_dirs(files: &dyn Files, dir: &Path) -> io::Result<()> {
+    let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match files.make_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && parent != dir => {
+            make_dirs(files, parent)?;
+            files.make_dir(dir)?;
+        }
+        made => drop(made?),
+    }
+    files.sync_dir(parent)
+}
+
 /// Reads a small file; `None` when it is missing.
 ///
 /// # Errors
@@ -135,19 +154,13 @@ impl FileWrite for File {
 }
 
 impl Files for OsFiles {
-    fn make_dirs(&self, dir: &Path) -> io::Result<()> {
+    fn make_dir(&self, dir: &Path) -> io::Result<bool> {
         use std::os::unix::fs::DirBuilderExt;
-        if dir.as_os_str().is_empty() || dir.is_dir() {
-            return Ok(());
-        }
-        let parent = dir.parent().unwrap_or(Path::new("."));
-        self.make_dirs(parent)?;
         match std::fs::DirBuilder::new().mode(0o700).create(dir) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
         }
-        self.sync_dir(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn FileWrite>> {

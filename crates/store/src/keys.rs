@@ -2,7 +2,7 @@
 //!
 //! They are outside the database so that a copy of it gives nobody's identity away.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use atproto::crypto::SigningKey;
 use atproto::syntax::Did;
@@ -62,17 +62,17 @@ impl Store {
         name: &'static str,
         make: Option<fn() -> Vec<u8>>,
     ) -> Result<Vec<u8>, StoreError> {
-        self.inner.writer()?.call(move |tx| secret(tx.env, tx.env.secret_path(name), make)).await
+        self.inner.writer()?.call(move |tx| secret(tx.env, &tx.env.secret_path(name), make)).await
     }
 }
 
 /// Longest secret that is read back, bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
 
-fn secret(env: &Env, path: PathBuf, make: Option<fn() -> Vec<u8>>) -> Result<Vec<u8>, StoreError> {
+fn secret(env: &Env, path: &Path, make: Option<fn() -> Vec<u8>>) -> Result<Vec<u8>, StoreError> {
     let files = &*env.config.files;
     let found =
-        read_small(files, &path, SECRET_BYTES_MAX).map_err(StoreError::file("reading a secret", &path))?;
+        read_small(files, path, SECRET_BYTES_MAX).map_err(StoreError::file("reading a secret", path))?;
     if let Some(bytes) = found {
         return Ok(bytes);
     }
@@ -85,6 +85,6 @@ fn secret(env: &Env, path: PathBuf, make: Option<fn() -> Vec<u8>>) -> Result<Vec
             bytes
         }
     };
-    write_durably(files, &path, &bytes).map_err(StoreError::file("writing a secret", &path))?;
+    write_durably(files, path, &bytes).map_err(StoreError::file("writing a secret", path))?;
     Ok(bytes)
 }

@@ -31,7 +31,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -44,7 +44,7 @@ pub use config::{Config, Limits};
 pub use error::{OpenError, StoreError};
 pub use event::{Event, Subscription};
 pub use export::Export;
-pub use files::{FileRead, FileWrite, Files, FolderLock, OsFiles, Spool};
+pub use files::{FileRead, FileWrite, Files, FolderLock, OsFiles, Spool, make_dirs};
 pub use import::{Import, ImportError, Imported};
 pub use lifecycle::Announcement;
 pub use maintain::Maintained;
@@ -77,6 +77,8 @@ pub(crate) struct Inner {
     /// One import at a time: it takes disk, memory and much of the writer.
     pub(crate) imports: Arc<Semaphore>,
     numbers: AtomicU64,
+    /// Whether files without a row have been looked for since the start.
+    pub(crate) swept: AtomicBool,
 }
 
 impl Inner {

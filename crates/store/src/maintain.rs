@@ -2,6 +2,9 @@
 //!
 //! Each slice is a small job of the writer, so that posts pass between them.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
 use platform::time::TrustedTime;
 use rusqlite::params;
 
@@ -12,9 +15,6 @@ use crate::writer::Tx;
 
 /// Rows that one slice removes: some milliseconds of the writer's time.
 const SLICE_ROWS: usize = 256;
-
-/// Pages that one slice gives back to the file system.
-const SLICE_PAGES: usize = 256;
 
 /// What a round of maintenance removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,7 +43,17 @@ impl Store {
             repo_rows: 0,
         };
         done.repo_rows = self.slices(prune_repos).await?;
-        self.slices(give_back_pages).await?;
+        if !self.inner.swept.swap(true, Ordering::Relaxed) {
+            let inner = Arc::clone(&self.inner);
+            // Outside a transaction, so that each look sees what uploads have stored meanwhile.
+            crate::blocking(move || {
+                let conn = inner.connection()?;
+                let swept = inner.env.sweep_blobs(&conn);
+                inner.shelve(conn);
+                swept
+            })
+            .await?;
+        }
         self.inner.env.keep_reserve();
         Ok(done)
     }
@@ -148,29 +158,6 @@ fn prune_repos(tx: &mut Tx<'_>) -> Result<usize, StoreError> {
     }
     tx.set("DELETE FROM doomed_repo WHERE repo = ?1", [repo])?;
     Ok(1)
-}
-
-/// Shrinks the file when much of it is free; a little stays for what comes next.
-fn give_back_pages(tx: &mut Tx<'_>) -> Result<usize, StoreError> {
-    let doing = "giving room back";
-    let read = |name: &str| -> Result<usize, StoreError> {
-        tx.conn
-            .pragma_query_value(None, name, |row| row.get::<_, i64>(0))
-            .map(|pages| usize::try_from(pages).unwrap_or(0))
-            .map_err(StoreError::db(doing))
-    };
-    let (free, all) = (read("freelist_count")?, read("page_count")?);
-    if free < all / 4 + SLICE_PAGES {
-        return Ok(0);
-    }
-    tx.out.commit_anyway = true;
-    let mut statement = tx
-        .conn
-        .prepare(&format!("PRAGMA incremental_vacuum({SLICE_PAGES})"))
-        .map_err(StoreError::db(doing))?;
-    let mut rows = statement.query([]).map_err(StoreError::db(doing))?;
-    while rows.next().map_err(StoreError::db(doing))?.is_some() {}
-    Ok(SLICE_PAGES)
 }
 
 fn slice() -> i64 {

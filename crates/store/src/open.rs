@@ -1,7 +1,7 @@
 //! Opening a store: the folder, the lock, the database, and what a cut left behind.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::env::{Env, Room, database_path};
 use crate::error::{OpenError, StoreError};
 use crate::event::Events;
-use crate::files::FolderLock;
+use crate::files::{FolderLock, make_dirs};
 use crate::schema::{self, Role};
 use crate::tree::{self, FreshNodes};
 use crate::writer::Writer;
@@ -71,15 +71,17 @@ impl Store {
             exports: export::Slots::default(),
             imports: Arc::new(Semaphore::new(1)),
             numbers: AtomicU64::new(0),
+            swept: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 }
 
 fn make_folders(config: &Config) -> Result<(), StoreError> {
+    make_dirs(&*config.files, &config.dir).map_err(StoreError::file("making the folder", &config.dir))?;
     for name in ["keys", "secrets", "blobs", "uploads"] {
         let dir = config.dir.join(name);
-        config.files.make_dirs(&dir).map_err(StoreError::file("making the folder", &dir))?;
+        make_dirs(&*config.files, &dir).map_err(StoreError::file("making the folder", &dir))?;
     }
     Ok(())
 }
@@ -145,11 +147,12 @@ fn clock_id() -> Result<u16, StoreError> {
 
 /// Removes the files that a cut kept from being removed.
 fn clean_up(conn: &Connection, env: &Env) -> Result<(), StoreError> {
-    let uploads = env.uploads_dir();
-    let names = env.config.files.list(&uploads).map_err(StoreError::file("listing", &uploads))?;
-    for name in names {
-        let path = uploads.join(name);
-        env.config.files.remove(&path).map_err(StoreError::file("removing", &path))?;
+    for (dir, ending) in [(env.uploads_dir(), ""), (env.keys_dir(), ".tmp"), (env.secrets_dir(), ".tmp")] {
+        let names = env.config.files.list(&dir).map_err(StoreError::file("listing", &dir))?;
+        for name in names.iter().filter(|name| name.ends_with(ending)) {
+            let path = dir.join(name);
+            env.config.files.remove(&path).map_err(StoreError::file("removing", &path))?;
+        }
     }
     // Imports that a cut interrupted are given up.
     conn.execute("UPDATE doomed_repo SET staged = 0 WHERE staged = 1", [])

@@ -15,7 +15,7 @@ use crate::error::{OpenError, StoreError};
 const APPLICATION_ID: i64 = 0x5072_6368;
 
 /// Page size, bytes. See `docs/design/001-store.md`.
-const PAGE_BYTES: u32 = 2048;
+const PAGE_BYTES: u32 = 1024;
 
 /// One step per format version; the position is the version that it leads to, less one.
 const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql")];
@@ -69,7 +69,7 @@ fn set_up(conn: &Connection, role: Role) -> rusqlite::Result<()> {
     }
     if role != Role::Reader {
         conn.pragma_update(None, "page_size", PAGE_BYTES)?;
-        conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        conn.pragma_update(None, "auto_vacuum", "NONE")?;
         conn.query_row("PRAGMA journal_mode=WAL", [], |_| Ok(()))?;
     }
     conn.pragma_update(None, "synchronous", "FULL")?;

@@ -33,6 +33,12 @@ const BATCH_EVENT_BYTES: usize = 1024 * 1024;
 /// How much the log grows before the next try when readers held a checkpoint back, bytes.
 const CHECKPOINT_RETRY_BYTES: u64 = 512 * 1024;
 
+/// Log size at which the writer waits for the readers that hold the log, bytes.
+///
+/// 10 MiB: exports let go after 2 s at the latest, and a batch of commits in that time may be as large as the log itself;
+/// so that it never passes 16 MiB, posts wait.
+const LOG_BYTES_MAX: u64 = 10 * 1024 * 1024;
+
 /// How long an answer about free room is believed.
 const ROOM_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -50,8 +56,11 @@ impl std::fmt::Debug for Job {
 /// What a job left behind: whether its changes stay, and how it is answered after the commit.
 struct Done {
     keep: bool,
-    answer: Box<dyn FnOnce(Option<StoreError>) + Send>,
+    answer: Answer,
 }
+
+/// Answers a job: with its own result, or with the reason why it was undone after all.
+type Answer = Box<dyn FnOnce(Option<StoreError>) + Send>;
 
 /// What the writer thread hands to a job.
 pub(crate) struct Tx<'a> {
@@ -74,8 +83,6 @@ pub(crate) struct Outbox {
     /// Files to remove; their rows in `doomed_file` are written.
     pub(crate) doomed: Vec<PathBuf>,
     event_bytes: usize,
-    /// Commit although no row changed.
-    pub(crate) commit_anyway: bool,
 }
 
 impl Tx<'_> {
@@ -158,7 +165,7 @@ pub(crate) struct Writer {
 
 /// What a batch came to.
 struct Batch {
-    answers: Vec<Box<dyn FnOnce(Option<StoreError>) + Send>>,
+    answers: Vec<Answer>,
     out: Outbox,
     next_seq: u64,
     changed: bool,
@@ -256,7 +263,7 @@ impl Writer {
         }
         tx.flush_due()?;
         let (out, next_seq) = (std::mem::take(&mut tx.out), tx.next_seq);
-        let changed = out.commit_anyway || self.conn.total_changes() != before;
+        let changed = self.conn.total_changes() != before;
         Ok(Batch { answers, out, next_seq, changed })
     }
 
@@ -304,7 +311,10 @@ impl Writer {
         if log_bytes < self.checkpoint_at_bytes {
             return;
         }
-        let complete = self.checkpoint();
+        let mut complete = self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
+        if !complete && log_bytes >= LOG_BYTES_MAX {
+            complete = self.checkpoint("PRAGMA wal_checkpoint(RESTART)");
+        }
         self.checkpoint_at_bytes = if complete {
             self.env.config.limits.checkpoint_bytes
         } else {
@@ -315,8 +325,8 @@ impl Writer {
     /// Copies the log into the database. Tells whether all of it could be copied, so that the log starts anew.
     ///
     /// A failure leaves the log as it is, and loses nothing: the next try comes when the log has grown further.
-    fn checkpoint(&mut self) -> bool {
-        let outcome = self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+    fn checkpoint(&mut self, sql: &str) -> bool {
+        let outcome = self.conn.query_row(sql, [], |row| {
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
         });
         match outcome {
@@ -338,7 +348,7 @@ impl Writer {
             // The nodes are still in the event log: the next start replays them.
             tracing::warn!(error = &error as &dyn std::error::Error, "nodes were not flushed at the end");
         }
-        self.checkpoint();
+        self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)");
         self.env.events.close();
     }
 
@@ -357,7 +367,7 @@ impl Writer {
 }
 
 /// Runs one job in a savepoint of its own.
-fn run_job(tx: &mut Tx<'_>, job: Job) -> Result<Box<dyn FnOnce(Option<StoreError>) + Send>, StoreError> {
+fn run_job(tx: &mut Tx<'_>, job: Job) -> Result<Answer, StoreError> {
     let (events, doomed) = (tx.out.events.len(), tx.out.doomed.len());
     let (next_seq, given_up) = (tx.next_seq, tx.trees.given_up());
     execute(tx.conn, "SAVEPOINT job")?;

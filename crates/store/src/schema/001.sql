@@ -28,6 +28,7 @@ CREATE TABLE repo (
     flushed_seq INTEGER NOT NULL
 ) STRICT;
 
+-- Not WITHOUT ROWID: its rows would not fit into a quarter of a page, and each would take a page of its own more.
 -- `path` is `collection/rkey`: its byte order is the tree's key order. `body` is the record as it was signed.
 CREATE TABLE record (
     repo INTEGER NOT NULL,
@@ -36,7 +37,7 @@ CREATE TABLE record (
     rev INTEGER NOT NULL,
     body BLOB NOT NULL,
     PRIMARY KEY (repo, path)
-) WITHOUT ROWID, STRICT;
+) STRICT;
 
 CREATE TABLE node (
     repo INTEGER NOT NULL,
@@ -44,7 +45,7 @@ CREATE TABLE node (
     rev INTEGER NOT NULL,
     block BLOB NOT NULL,
     PRIMARY KEY (repo, cid)
-) WITHOUT ROWID, STRICT;
+) STRICT;
 
 -- `frame` is the finished WebSocket message.
 CREATE TABLE event (

@@ -109,8 +109,11 @@ async fn each_commit_event_proves_itself_and_follows_the_last() {
         for _ in 0..=round % 4 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let rkey = format!("k{}", (random >> 33) % 60);
-            let change =
-                if random % 3 == 0 { Change::Delete } else { Change::Put(record(&format!("{round}"))) };
+            let change = if random.is_multiple_of(3) {
+                Change::Delete
+            } else {
+                Change::Put(record(&format!("{round}")))
+            };
             if !ops.iter().any(|seen: &crate::Op| seen.rkey.as_str() == rkey) {
                 ops.push(op(&rkey, change));
             }
