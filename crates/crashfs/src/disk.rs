@@ -9,6 +9,7 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use crate::image::Image;
 use crate::locks::{FileLocks, LogIndex};
 use crate::log::{Ino, Log, Name, Op};
 use crate::vfs;
@@ -78,6 +79,44 @@ impl Disk {
             Self { state: Mutex::new(state), honesty, vfs_name }
         });
         registered.map(|()| disk)
+    }
+
+    /// Makes a disk as it was after some operations of a log, for a process that is killed there and started again.
+    ///
+    /// What was not synced then is still not durable.
+    ///
+    /// # Errors
+    /// When SQLite does not take the VFS, or the log is not that of a disk.
+    pub fn replayed(log: &Log, position: usize) -> io::Result<Arc<Self>> {
+        let disk = Self::new(Honesty::default())?;
+        let mut state = disk.state();
+        for op in log.ops.iter().take(position) {
+            state.redo(op)?;
+            state.ops.push(op.clone());
+        }
+        drop(state);
+        Ok(disk)
+    }
+
+    /// Makes a disk that holds an image, all of it durable.
+    ///
+    /// # Errors
+    /// When SQLite does not take the VFS.
+    pub fn holding(image: &Image) -> io::Result<Arc<Self>> {
+        let disk = Self::new(Honesty::default())?;
+        let root = disk.root();
+        for dir in &image.dirs {
+            disk.make_dir(&root.join(dir))?;
+        }
+        for (path, content) in &image.files {
+            let file = disk.open(&root.join(path), true)?;
+            file.write_at(0, content)?;
+            file.sync()?;
+        }
+        for dir in std::iter::once(&PathBuf::new()).chain(&image.dirs) {
+            disk.sync_dir(&root.join(dir))?;
+        }
+        Ok(disk)
     }
 
     /// Gives the name under which SQLite opens databases on this disk.
@@ -229,6 +268,18 @@ impl Disk {
     }
 }
 
+impl FileNode {
+    fn write(&mut self, offset: usize, bytes: &[u8]) {
+        let end = offset.saturating_add(bytes.len());
+        if self.content.len() < end {
+            self.content.resize(end, 0);
+        }
+        if let Some(to) = self.content.get_mut(offset..end) {
+            to.copy_from_slice(bytes);
+        }
+    }
+}
+
 impl State {
     fn add(&mut self, node: Node) -> Ino {
         self.nodes.push(node);
@@ -241,6 +292,31 @@ impl State {
         self.dir(at.dir)?.insert(at.name.clone(), made);
         self.ops.push(Op::Link { at, node: made, is_dir });
         Ok(made)
+    }
+
+    /// Does an operation of a log again.
+    fn redo(&mut self, op: &Op) -> io::Result<()> {
+        match op {
+            Op::Write { file, offset, bytes } => self.file(*file)?.write(*offset, bytes),
+            Op::Truncate { file, len } => self.file(*file)?.content.resize(*len, 0),
+            Op::Link { at, node, is_dir } => {
+                // Files without a name took numbers too.
+                while self.nodes.len() <= node.0 {
+                    self.nodes.push(Node::File(FileNode::default()));
+                }
+                if let Some(made) = self.nodes.get_mut(node.0).filter(|_| *is_dir) {
+                    *made = Node::Dir(BTreeMap::new());
+                }
+                self.dir(at.dir)?.insert(at.name.clone(), *node);
+            }
+            Op::Unlink { at, .. } => drop(self.dir(at.dir)?.remove(&at.name)),
+            Op::Rename { from, to, node, .. } => {
+                self.dir(from.dir)?.remove(&from.name);
+                self.dir(to.dir)?.insert(to.name.clone(), *node);
+            }
+            Op::Sync { .. } | Op::SyncDir { .. } | Op::Ack { .. } => {}
+        }
+        Ok(())
     }
 
     fn dir(&mut self, ino: Ino) -> io::Result<&mut BTreeMap<String, Ino>> {
@@ -323,15 +399,9 @@ impl FileHandle {
     /// # Errors
     /// When the place is beyond memory.
     pub fn write_at(&self, offset: usize, bytes: &[u8]) -> io::Result<()> {
-        let end = offset.checked_add(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
+        offset.checked_add(bytes.len()).ok_or(io::ErrorKind::FileTooLarge)?;
         let mut state = self.disk.state();
-        let node = state.file(self.file)?;
-        if node.content.len() < end {
-            node.content.resize(end, 0);
-        }
-        if let Some(to) = node.content.get_mut(offset..end) {
-            to.copy_from_slice(bytes);
-        }
+        state.file(self.file)?.write(offset, bytes);
         if self.has_name() {
             state.ops.push(Op::Write { file: self.file, offset, bytes: bytes.into() });
         }

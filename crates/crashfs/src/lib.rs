@@ -22,6 +22,6 @@ pub use image::{Image, scratch};
 pub use log::{Ino, Log, Name, Op};
 pub use replay::{Manner, Replay, SECTOR_BYTES};
 pub use torture::{
-    FAULT_STATES_MAX, Fault, LOAD_STEPS_MIN, Recording, Report, TortureError, Violation, plant, record,
-    torture,
+    Again, FAULT_STATES_MAX, Fault, LOAD_STEPS_MIN, Recording, Report, TortureError, Violation, plant,
+    record, torture,
 };

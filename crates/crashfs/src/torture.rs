@@ -13,6 +13,7 @@ mod examine;
 mod ledger;
 mod load;
 mod model;
+mod second_life;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -25,7 +26,7 @@ use crate::image::{Image, scratch};
 use crate::log::{Log, Op};
 use crate::replay::{Manner, Replay};
 use crate::{Disk, Honesty};
-use check::Expected;
+use check::{Checker, Expected, Found};
 use ledger::Ledger;
 
 /// Violations after which a run of states ends: more of them tell nothing new.
@@ -129,16 +130,37 @@ pub struct Violation {
     pub position: usize,
     /// How the state was chosen.
     pub manner: Manner,
+    /// What happened before the store was judged, besides.
+    pub again: Option<Again>,
     /// What was promised and is not so.
     pub what: String,
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { state, position, manner, what } = self;
-        write!(out, "state {state} (cut after operation {position}, {manner:?}): {what}")
+        let Self { state, position, manner, again, what } = self;
+        let again = again.map(|again| format!(", then {again:?}")).unwrap_or_default();
+        write!(out, "state {state} (cut after operation {position}, {manner:?}{again}): {what}")
     }
 }
+
+/// What happens between the cut at a state's position and the judgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// The process is killed instead, started again, and the power is cut then.
+    Killed,
+    /// As [`Again::Killed`], and the store writes before the cut.
+    KilledAndWrote,
+    /// The power is cut a second time during the start after the first cut, or soon after.
+    CutTwice,
+}
+
+impl Again {
+    const ALL: [Self; 3] = [Self::Killed, Self::KilledAndWrote, Self::CutTwice];
+}
+
+/// One state in this many has a second life before it is judged.
+const AGAIN_ONE_IN: u8 = 4;
 
 /// What a run of states came to.
 #[derive(Clone, Debug, Default)]
@@ -149,6 +171,8 @@ pub struct Report {
     pub distinct: usize,
     /// States of a moment in which everything was durable, so that nothing could be dropped.
     pub quiet: usize,
+    /// States in which trouble came twice.
+    pub twice: usize,
     /// Promises that were compared with what was found.
     pub promises: usize,
     /// Files left over that nothing refers to, in the worst state, after the store had opened.
@@ -165,11 +189,12 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "{} states ({} distinct, {} with nothing to drop) over {} operations, {} promises compared, {} violations, \
+            "{} states ({} distinct, {} with nothing to drop, {} after trouble that came twice) over {} operations, {} promises compared, {} violations, \
              at most {} files left over, {:.1} s",
             self.states,
             self.distinct,
             self.quiet,
+            self.twice,
             self.operations,
             self.promises,
             self.violations.len(),
@@ -185,6 +210,8 @@ pub struct Recording {
     log: Log,
     ledger: Ledger,
     seed: u64,
+    /// No fault was planted: a second life would do its syncs and hide one.
+    honest: bool,
 }
 
 /// Runs the load of a seed; `steps` is its length, some operations each.
@@ -195,7 +222,7 @@ pub fn record(seed: u64, steps: usize, fault: Option<Fault>) -> Result<Recording
     let disk = Disk::new(Fault::honesty(fault)).map_err(TortureError::io("making the disk"))?;
     let early = fault == Some(Fault::ReplyBeforeCommit);
     let ledger = runtime()?.block_on(load::run(&disk, seed, steps, early))?;
-    Ok(Recording { log: disk.log(), ledger, seed })
+    Ok(Recording { log: disk.log(), ledger, seed, honest: fault.is_none() })
 }
 
 /// Records a load and judges `states` states of it.
@@ -248,7 +275,7 @@ impl Recording {
         let mut rng = Rng::with_seed(self.seed);
         let mut replay = Replay::new(&self.log);
         let mut prints = HashSet::new();
-        let mut checker = check::Checker::new(&self.ledger, runtime()?);
+        let mut checker = Checker::new(runtime()?);
         let mut report = Report { operations: self.log.ops.len(), ..Report::default() };
         for position in self.positions(states, &mut rng) {
             replay.advance_to(position);
@@ -257,11 +284,19 @@ impl Recording {
             report.states += 1;
             report.distinct += usize::from(prints.insert(image.fingerprint()));
             report.quiet += usize::from(image.open_choices == 0);
-            let found = open_and_check(&mut checker, &image, &self.ledger.expected_at(position))?;
+            let expected = self.ledger.expected_at(position);
+            let again = rng.choice(Again::ALL).filter(|_| self.honest && rng.u8(..AGAIN_ONE_IN) == 0);
+            let found = match again {
+                None => open_and_check(&mut checker, &image, &expected)?,
+                Some(again) => {
+                    report.twice += 1;
+                    self.twice(again, &mut checker, &mut rng, &image, &expected)?
+                }
+            };
             report.promises += found.promises;
             report.orphans_max = report.orphans_max.max(found.orphans);
             let state = report.states;
-            let violation = |what| Violation { state, position, manner, what };
+            let violation = |what| Violation { state, position, manner, again, what };
             report.violations.extend(found.wrong.into_iter().map(violation));
             if report.violations.len() >= violations_max {
                 break;
@@ -269,6 +304,38 @@ impl Recording {
         }
         report.elapsed = began.elapsed();
         Ok(report)
+    }
+
+    /// Lets the store live a second time, cuts the power there, and judges that.
+    fn twice(
+        &self,
+        again: Again,
+        checker: &mut Checker,
+        rng: &mut Rng,
+        image: &Image,
+        expected: &Expected<'_>,
+    ) -> Result<Found, TortureError> {
+        let disk = match again {
+            Again::Killed | Again::KilledAndWrote => Disk::replayed(&self.log, expected.position()),
+            Again::CutTwice => Disk::holding(image),
+        };
+        let disk = disk.map_err(TortureError::io("making the disk"))?;
+        let begin = disk.position();
+        let with_writes = match again {
+            Again::Killed => false,
+            Again::KilledAndWrote => true,
+            Again::CutTwice => rng.bool(),
+        };
+        let life = match second_life::run(&disk, checker, expected, with_writes)? {
+            Ok(life) => life,
+            Err(wrong) => return Ok(Found { wrong: vec![wrong], ..Found::default() }),
+        };
+        let log = disk.log();
+        let mut replay = Replay::new(&log);
+        let cut = rng.usize(begin..=log.ops.len());
+        replay.advance_to(cut);
+        let manner = rng.choice(Manner::ALL).unwrap_or(Manner::Nothing);
+        open_and_check(checker, &replay.cut(rng, manner), &expected.then(&life, cut))
     }
 
     /// Chooses where the power is cut, in order: anywhere, and more often where something was just promised, renamed or
@@ -294,10 +361,10 @@ impl Recording {
 }
 
 fn open_and_check(
-    checker: &mut check::Checker<'_>,
+    checker: &mut Checker,
     image: &Image,
     expected: &Expected<'_>,
-) -> Result<check::Found, TortureError> {
+) -> Result<Found, TortureError> {
     let dir = scratch().map_err(TortureError::io("making a temporary folder"))?;
     image.write_to(dir.path()).map_err(TortureError::io("writing a state"))?;
     Ok(checker.check(dir.path(), expected))

@@ -1,6 +1,6 @@
 //! Opens the store in one state by its normal code, and compares everything that it holds with what was promised.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use store::{Account, Config, Event, Store, StoreError};
 use tokio::runtime::Runtime;
 
 use super::examine;
-use super::ledger::{Comparison, Ledger, Thing, Wholeness};
+use super::ledger::{Comparison, Thing, Wholeness};
 use super::load::{self, PLC_URL};
 
 pub(super) use super::ledger::Expected;
@@ -22,7 +22,7 @@ pub(super) use super::ledger::Expected;
 const PAGE: usize = 256;
 
 /// Time between the cut and the next start, microseconds.
-const OFF_US: u64 = 5_000_000;
+pub(super) const OFF_US: u64 = 5_000_000;
 
 /// What one state came to.
 #[derive(Debug, Default)]
@@ -37,9 +37,8 @@ pub(super) struct Found {
 
 /// Checks states, one after the other.
 #[derive(Debug)]
-pub(super) struct Checker<'l> {
-    ledger: &'l Ledger,
-    runtime: Runtime,
+pub(super) struct Checker {
+    pub(super) runtime: Runtime,
     /// Frames whose signature and proof were found sound: most states show the same ones.
     sound: HashSet<Bytes>,
 }
@@ -55,9 +54,9 @@ pub(super) struct Held {
 
 type Checked<T> = Result<T, String>;
 
-impl<'l> Checker<'l> {
-    pub(super) fn new(ledger: &'l Ledger, runtime: Runtime) -> Self {
-        Self { ledger, runtime, sound: HashSet::new() }
+impl Checker {
+    pub(super) fn new(runtime: Runtime) -> Self {
+        Self { runtime, sound: HashSet::new() }
     }
 
     /// Judges the state that lies in a folder.
@@ -72,8 +71,8 @@ impl<'l> Checker<'l> {
                 return found;
             }
         };
-        let Self { ledger, runtime, sound } = self;
-        let outcome = runtime.block_on(judge(&store, &clock, ledger, expected, sound, &mut found));
+        let Self { runtime, sound } = self;
+        let outcome = runtime.block_on(judge(&store, &clock, expected, sound, &mut found));
         if let Err(failed) = outcome {
             found.wrong.push(failed);
         }
@@ -126,7 +125,6 @@ fn failed(doing: &str) -> impl FnOnce(StoreError) -> String {
 async fn judge(
     store: &Store,
     clock: &Clock,
-    ledger: &Ledger,
     expected: &Expected<'_>,
     sound: &mut HashSet<Bytes>,
     found: &mut Found,
@@ -152,7 +150,7 @@ async fn judge(
     if whole.halves() > 0 {
         found.wrong.push(format!("{} calls were done in part", whole.halves()));
     }
-    strangers(&held, ledger, &mut found.wrong);
+    strangers(&held, expected, &mut found.wrong);
     for (did, account) in &held.accounts {
         if let Err(wrong) = examine::repo(store, &held, did, account).await {
             found.wrong.push(format!("repo of {did}: {wrong}"));
@@ -250,13 +248,12 @@ async fn observe(store: &Store, clock: &Clock, held: &Held, thing: &Thing) -> Ch
 }
 
 /// Finds what nobody ever put there.
-fn strangers(held: &Held, ledger: &Ledger, wrong: &mut Vec<String>) {
-    let known: BTreeSet<&Thing> = ledger.things().collect();
+fn strangers(held: &Held, expected: &Expected<'_>, wrong: &mut Vec<String>) {
     let accounts = held.accounts.keys().map(|did| Thing::Account(did.clone()));
     let records = held.records.keys().map(|(did, path)| Thing::Record(did.clone(), path.clone()));
     let events = held.events.keys().map(|seq| Thing::Event(*seq));
     for thing in accounts.chain(records).chain(events) {
-        if !known.contains(&thing) {
+        if !expected.knows(&thing) {
             wrong.push(format!("{thing:?} is there and was never made"));
         }
     }

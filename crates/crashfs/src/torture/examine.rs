@@ -17,6 +17,10 @@ use store::{Account, Change, Op, Status, Store, WriteRequest};
 use super::check::{Held, full};
 use super::load::path;
 
+/// The collection of posts, and the post that is made after a cut.
+pub(super) const POSTS: &str = "app.bsky.feed.post";
+pub(super) const AFTER_CUT: &str = "after-the-cut";
+
 /// Records that are read at once.
 const PAGE: usize = 500;
 
@@ -150,9 +154,9 @@ pub(super) async fn go_on(
     let mut subscription = store.subscribe(store.last_seq());
     for (did, account) in held.accounts.iter().filter(|(_, account)| account.status == Status::Active) {
         let newest = told.get(did).copied().unwrap_or(account.head.rev).max(account.head.rev);
-        match write_one(store, did).await {
-            Ok(rev) if rev > newest => {}
-            Ok(rev) => wrong.push(format!("the repo of {did} goes on with {rev} after {newest}")),
+        match write_one(store, did, AFTER_CUT).await {
+            Ok((rev, _)) if rev > newest => {}
+            Ok((rev, _)) => wrong.push(format!("the repo of {did} goes on with {rev} after {newest}")),
             Err(error) => {
                 wrong.push(format!("the repo of {did} does not go on: {error}"));
                 continue;
@@ -161,7 +165,7 @@ pub(super) async fn go_on(
         match subscription.next().await {
             Ok(Some(event)) if event.seq > last_sent => {}
             Ok(Some(event)) => {
-                wrong.push(format!("number {} is used again, {last_sent} was sent", event.seq))
+                wrong.push(format!("number {} is used again, {last_sent} was sent", event.seq));
             }
             Ok(None) => wrong.push("the event of a new commit does not come".to_owned()),
             Err(error) => wrong.push(format!("a new event cannot be read: {}", full(&error))),
@@ -170,14 +174,17 @@ pub(super) async fn go_on(
     wrong
 }
 
-async fn write_one(store: &Store, did: &Did) -> Result<Tid, String> {
-    let collection = Nsid::parse("app.bsky.feed.post").map_err(|error| full(&error))?;
-    let rkey = RecordKey::parse("after-the-cut").map_err(|error| full(&error))?;
+/// Makes one post of a name, and gives its revision and bytes.
+pub(super) async fn write_one(store: &Store, did: &Did, name: &str) -> Result<(Tid, Bytes), String> {
+    let collection = Nsid::parse(POSTS).map_err(|error| full(&error))?;
+    let rkey = RecordKey::parse(name).map_err(|error| full(&error))?;
     let record = record_to_cbor(b"{\"text\":\"still here\"}", &collection).map_err(|error| full(&error))?;
+    let bytes = Bytes::from(record.bytes.clone());
     let op = Op { collection, rkey, change: Change::Create(record), swap_record: None };
     let request = WriteRequest { did: did.clone(), ops: vec![op], swap_commit: None };
     let result = store.write(request).await.map_err(|error| full(&error))?;
-    result.commit.map(|commit| commit.rev).ok_or_else(|| "nothing was committed".to_owned())
+    let commit = result.commit.ok_or("nothing was committed")?;
+    Ok((commit.rev, bytes))
 }
 
 /// Files that a start did not clean up.

@@ -146,14 +146,9 @@ impl Ledger {
         found.map(|(thing, _)| thing.clone()).collect()
     }
 
-    /// Lists all things of the load, whether or not they are there at some time.
-    pub(crate) fn things(&self) -> impl Iterator<Item = &Thing> {
-        self.claims.keys()
-    }
-
     /// Says what a cut at a position may show.
     pub(crate) fn expected_at(&self, position: usize) -> Expected<'_> {
-        Expected { ledger: self, position }
+        Expected { ledger: self, position, second: None }
     }
 }
 
@@ -162,6 +157,27 @@ impl Ledger {
 pub(crate) struct Expected<'l> {
     ledger: &'l Ledger,
     position: usize,
+    /// What the store promised when it was started again after that position, and where it was cut then.
+    second: Option<(&'l SecondLife, usize)>,
+}
+
+/// Promises of a store that was started again after a cut or a kill.
+#[derive(Debug, Default)]
+pub(crate) struct SecondLife {
+    promises: BTreeMap<Thing, (usize, Bytes)>,
+    revs: Vec<ToldRev>,
+}
+
+impl SecondLife {
+    /// Notes a value that was promised at a position of the second log.
+    pub(crate) fn promise(&mut self, position: usize, thing: Thing, value: Bytes) {
+        self.promises.insert(thing, (position, value));
+    }
+
+    /// Notes a revision that somebody was told of.
+    pub(crate) fn told_rev(&mut self, position: usize, did: Did, rev: Tid) {
+        self.revs.push(ToldRev { position, did, rev });
+    }
 }
 
 /// How a value that was found compares with what was promised.
@@ -179,9 +195,34 @@ pub(crate) enum Comparison {
     Broken,
 }
 
-impl Expected<'_> {
+impl<'l> Expected<'l> {
+    /// Says what a cut at a position of the log of a second life may show.
+    pub(crate) fn then(self, life: &'l SecondLife, cut: usize) -> Self {
+        Self { second: Some((life, cut)), ..self }
+    }
+
+    /// Gives the position of the (first) cut.
+    pub(crate) fn position(&self) -> usize {
+        self.position
+    }
+
+    fn promised_then(&self, thing: &Thing) -> Option<(bool, &'l Bytes)> {
+        let (life, cut) = self.second?;
+        life.promises.get(thing).map(|(position, value)| (*position <= cut, value))
+    }
+
+    /// Tells whether anybody ever put a thing there.
+    pub(crate) fn knows(&self, thing: &Thing) -> bool {
+        self.ledger.claims.contains_key(thing) || self.promised_then(thing).is_some()
+    }
+
     /// Compares a value that was found (`None`: it is not there).
     pub(crate) fn compare(&self, thing: &Thing, found: Option<&[u8]>) -> Comparison {
+        match self.promised_then(thing) {
+            Some((_, value)) if found == Some(value) => return Comparison::Either,
+            Some((true, _)) => return Comparison::Broken,
+            Some((false, _)) | None => {}
+        }
         let claims = self.ledger.claims.get(thing).map(Vec::as_slice).unwrap_or_default();
         let is_answered = |claim: &Claim| claim.answered.is_some_and(|at| at <= self.position);
         let settled = claims.iter().rposition(is_answered);
@@ -199,9 +240,10 @@ impl Expected<'_> {
     }
 
     /// Lists everything of which a promise holds here, or may hold.
-    pub(crate) fn things(&self) -> impl Iterator<Item = &Thing> {
+    pub(crate) fn things(&self) -> BTreeSet<&'l Thing> {
         let begun = |claims: &Vec<Claim>| claims.iter().any(|claim| claim.begun < self.position);
-        self.ledger.claims.iter().filter(move |(_, claims)| begun(claims)).map(|(thing, _)| thing)
+        let first = self.ledger.claims.iter().filter(|(_, claims)| begun(claims)).map(|(thing, _)| thing);
+        first.chain(self.second.iter().flat_map(|(life, _)| life.promises.keys())).collect()
     }
 
     /// Gives the largest number of an event that somebody got before the cut.
@@ -213,13 +255,22 @@ impl Expected<'_> {
                 .then_some(*seq),
             _ => None,
         };
-        self.ledger.claims.iter().filter_map(sent).max().unwrap_or(0)
+        let again = |(life, cut): (&SecondLife, usize)| {
+            let kept = life.promises.iter().filter(|(_, (position, _))| *position <= cut);
+            kept.filter_map(|(thing, _)| if let Thing::Event(seq) = thing { Some(*seq) } else { None }).max()
+        };
+        let then = self.second.and_then(again).unwrap_or(0);
+        self.ledger.claims.iter().filter_map(sent).max().unwrap_or(0).max(then)
     }
 
     /// Gives the newest revision of each repo that somebody was told of before the cut.
-    pub(crate) fn revs(&self) -> BTreeMap<&Did, Tid> {
+    pub(crate) fn revs(&self) -> BTreeMap<&'l Did, Tid> {
         let mut newest: BTreeMap<&Did, Tid> = BTreeMap::new();
-        for told in self.ledger.revs.iter().filter(|told| told.position <= self.position) {
+        let then = self
+            .second
+            .iter()
+            .flat_map(|(life, cut)| life.revs.iter().filter(move |told| told.position <= *cut));
+        for told in self.ledger.revs.iter().filter(|told| told.position <= self.position).chain(then) {
             let entry = newest.entry(&told.did).or_insert(told.rev);
             *entry = (*entry).max(told.rev);
         }

@@ -105,7 +105,7 @@ pub(crate) async fn run(
     end(load, &mut readers).await
 }
 
-fn open(disk: &Arc<Disk>, clock: Clock) -> Result<Store, TortureError> {
+pub(crate) fn open(disk: &Arc<Disk>, clock: Clock) -> Result<Store, TortureError> {
     let mut config = Config::new(disk.root().join("data"), PLC_URL.to_owned(), clock);
     config.limits = limits();
     config.files = Arc::new(CrashFiles::new(Arc::clone(disk)));
@@ -172,7 +172,7 @@ async fn end(
     load.ledger.into_inner().map_err(|_| TortureError::Plan("the ledger is broken".to_owned()))
 }
 
-fn refused(doing: &str) -> impl FnOnce(StoreError) -> TortureError {
+pub(crate) fn refused(doing: &str) -> impl FnOnce(StoreError) -> TortureError {
     move |source| TortureError::Load { doing: doing.to_owned(), source }
 }
 
@@ -367,11 +367,10 @@ impl Load {
     async fn maintain(&self) -> Result<(), TortureError> {
         let begun = self.disk.position();
         let now_us = self.clock.now().map_err(syntax)?.unix_micros();
-        let mut ledger = self.ledger();
         // The subscriber may have got an event some steps after it was signed.
-        let old = ledger.events_before(now_us.saturating_sub((EVENT_AGE_S - LATE_S) * 1_000_000));
-        ledger.may_go(begun, old);
-        drop(ledger);
+        let until_us = now_us.saturating_sub((EVENT_AGE_S - LATE_S) * 1_000_000);
+        let old = self.ledger().events_before(until_us);
+        self.ledger().may_go(begun, old);
         self.store.maintain().await.map(|_| ()).map_err(refused("maintenance"))
     }
 
