@@ -277,7 +277,7 @@ impl Recording {
         let mut prints = HashSet::new();
         let mut checker = Checker::new(runtime()?);
         let mut report = Report { operations: self.log.ops.len(), ..Report::default() };
-        for position in self.positions(states, &mut rng) {
+        for (position, again) in self.plan(states, &mut rng) {
             replay.advance_to(position);
             let manner = rng.choice(Manner::ALL).unwrap_or(Manner::Nothing);
             let image = replay.cut(&mut rng, manner);
@@ -285,7 +285,6 @@ impl Recording {
             report.distinct += usize::from(prints.insert(image.fingerprint()));
             report.quiet += usize::from(image.open_choices == 0);
             let expected = self.ledger.expected_at(position);
-            let again = rng.choice(Again::ALL).filter(|_| self.honest && rng.u8(..AGAIN_ONE_IN) == 0);
             let found = match again {
                 None => open_and_check(&mut checker, &image, &expected)?,
                 Some(again) => {
@@ -332,31 +331,40 @@ impl Recording {
         };
         let log = disk.log();
         let mut replay = Replay::new(&log);
-        let cut = rng.usize(begin..=log.ops.len());
+        // As often as anywhere: when all events were sent again and nothing else has happened yet.
+        let cut = if rng.bool() { life.sent_at } else { rng.usize(begin..=log.ops.len()) };
         replay.advance_to(cut);
         let manner = rng.choice(Manner::ALL).unwrap_or(Manner::Nothing);
         open_and_check(checker, &replay.cut(rng, manner), &expected.then(&life, cut))
     }
 
-    /// Chooses where the power is cut, in order: anywhere, and more often where something was just promised, renamed or
-    /// synced, since there most can be wrong.
-    fn positions(&self, count: usize, rng: &mut Rng) -> Vec<usize> {
+    /// Chooses where the power is cut, in order, and where trouble comes twice.
+    ///
+    /// Anywhere, and more often where something was just promised, renamed or synced, since there most can be wrong. A
+    /// kill harms most just before a sync, when the system shows what the disk does not have.
+    fn plan(&self, count: usize, rng: &mut Rng) -> Vec<(usize, Option<Again>)> {
         let places = |wanted: fn(&Op) -> bool| -> Vec<usize> {
             let ops = self.log.ops.iter().enumerate();
-            ops.filter(|(_, op)| wanted(op)).map(|(place, _)| place + 1).collect()
+            ops.filter(|(_, op)| wanted(op)).map(|(place, _)| place).collect()
         };
         let acks = places(|op| matches!(op, Op::Ack { .. }));
         let joints = places(|op| !matches!(op, Op::Ack { .. } | Op::Write { .. }));
-        let mut positions: Vec<usize> = (0..count)
-            .map(|_| match rng.u8(..4) {
-                0 => rng.choice(&acks).copied().unwrap_or_default(),
+        let syncs = places(|op| matches!(op, Op::Sync { .. }));
+        let one = |_| {
+            let again = rng.choice(Again::ALL).filter(|_| self.honest && rng.u8(..AGAIN_ONE_IN) == 0);
+            let is_killed = matches!(again, Some(Again::Killed | Again::KilledAndWrote));
+            let position = match rng.u8(..4) {
+                0 | 1 if is_killed => rng.choice(&syncs).copied().unwrap_or_default(),
+                0 => rng.choice(&acks).map_or(0, |place| place + 1),
                 // Just before a sync is done, and just after.
-                1 => rng.choice(&joints).map_or(0, |place| place - rng.usize(..2)),
+                1 => rng.choice(&joints).map_or(0, |place| place + rng.usize(..2)),
                 _ => rng.usize(..=self.log.ops.len()),
-            })
-            .collect();
-        positions.sort_unstable();
-        positions
+            };
+            (position, again)
+        };
+        let mut plan: Vec<_> = (0..count).map(one).collect();
+        plan.sort_by_key(|(position, _)| *position);
+        plan
     }
 }
 

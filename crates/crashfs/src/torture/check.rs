@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::Path;
+use std::time::Duration;
 
 use atproto::crypto::PublicKey;
 use atproto::syntax::Did;
@@ -23,6 +24,10 @@ const PAGE: usize = 256;
 
 /// Time between the cut and the next start, microseconds.
 pub(super) const OFF_US: u64 = 5_000_000;
+
+/// How often, and after what pause, a folder that is still in use is tried again: two seconds in all.
+const REOPEN_TRIES: usize = 200;
+const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// What one state came to.
 #[derive(Debug, Default)]
@@ -92,7 +97,7 @@ impl Checker {
         }
         // What was continued must itself be there at the next start.
         if found.wrong.is_empty() {
-            match open(&data, clock) {
+            match reopen(&data, &clock) {
                 Ok(store) => drop(runtime.block_on(store.close())),
                 Err(error) => found.wrong.push(format!("the second start fails: {}", full(&error))),
             }
@@ -105,6 +110,17 @@ fn open(dir: &Path, clock: Clock) -> Result<Store, store::OpenError> {
     let mut config = Config::new(dir.to_owned(), PLC_URL.to_owned(), clock);
     config.limits = load::limits();
     Store::open(config)
+}
+
+/// Opens the store when the threads of the first one, which reads may outlive by a moment, have let go of it.
+fn reopen(dir: &Path, clock: &Clock) -> Result<Store, store::OpenError> {
+    for _ in 0..REOPEN_TRIES {
+        match open(dir, clock.clone()) {
+            Err(store::OpenError::InUse { .. }) => std::thread::sleep(REOPEN_PAUSE),
+            other => return other,
+        }
+    }
+    open(dir, clock.clone())
 }
 
 /// Gives an error with its reasons.

@@ -166,6 +166,8 @@ pub(crate) struct Expected<'l> {
 pub(crate) struct SecondLife {
     promises: BTreeMap<Thing, (usize, Bytes)>,
     revs: Vec<ToldRev>,
+    /// Position at which all events that were found had been sent again.
+    pub(crate) sent_at: usize,
 }
 
 impl SecondLife {

@@ -52,6 +52,7 @@ async fn live(
     let failed = |error: store::StoreError| super::check::full(&error);
     let accounts = store.read(|reader| reader.list_accounts(None, PAGE)).await.map_err(failed)?;
     send(disk, store, life).await?;
+    life.sent_at = disk.position();
     if !with_writes {
         return Ok(());
     }
