@@ -83,12 +83,12 @@ impl Disk {
 
     /// Makes a disk as it was after some operations of a log, for a process that is killed there and started again.
     ///
-    /// What was not synced then is still not durable.
+    /// What was not synced then is still not durable; `honesty` is about what comes after.
     ///
     /// # Errors
     /// When SQLite does not take the VFS, or the log is not that of a disk.
-    pub fn replayed(log: &Log, position: usize) -> io::Result<Arc<Self>> {
-        let disk = Self::new(Honesty::default())?;
+    pub fn replayed(log: &Log, position: usize, honesty: Honesty) -> io::Result<Arc<Self>> {
+        let disk = Self::new(honesty)?;
         let mut state = disk.state();
         for op in log.ops.iter().take(position) {
             state.redo(op)?;

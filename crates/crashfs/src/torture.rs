@@ -50,23 +50,26 @@ pub enum Fault {
     KeyContentUnsynced,
     /// The folder of the signing keys is not synced before the account.
     KeyNameUnsynced,
+    /// After a kill, the log that the system still shows is believed without syncing it.
+    BelievesUnsynced,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::SynchronousOff,
         Self::ReplyBeforeCommit,
         Self::BlobContentUnsynced,
         Self::BlobNameUnsynced,
         Self::KeyContentUnsynced,
         Self::KeyNameUnsynced,
+        Self::BelievesUnsynced,
     ];
 
     fn honesty(fault: Option<Self>) -> Honesty {
         let honest = Honesty::default();
         match fault {
-            None | Some(Self::ReplyBeforeCommit) => honest,
+            None | Some(Self::ReplyBeforeCommit | Self::BelievesUnsynced) => honest,
             Some(Self::SynchronousOff) => Honesty { file: |path| !is_database(path), ..honest },
             // A blob is written under a temporary name in `uploads`.
             Some(Self::BlobContentUnsynced) => Honesty { file: |path| !is_in(path, "uploads"), ..honest },
@@ -210,8 +213,7 @@ pub struct Recording {
     log: Log,
     ledger: Ledger,
     seed: u64,
-    /// No fault was planted: a second life would do its syncs and hide one.
-    honest: bool,
+    fault: Option<Fault>,
 }
 
 /// Runs the load of a seed; `steps` is its length, some operations each.
@@ -222,7 +224,7 @@ pub fn record(seed: u64, steps: usize, fault: Option<Fault>) -> Result<Recording
     let disk = Disk::new(Fault::honesty(fault)).map_err(TortureError::io("making the disk"))?;
     let early = fault == Some(Fault::ReplyBeforeCommit);
     let ledger = runtime()?.block_on(load::run(&disk, seed, steps, early))?;
-    Ok(Recording { log: disk.log(), ledger, seed, honest: fault.is_none() })
+    Ok(Recording { log: disk.log(), ledger, seed, fault })
 }
 
 /// Records a load and judges `states` states of it.
@@ -305,6 +307,13 @@ impl Recording {
         Ok(report)
     }
 
+    fn honesty_then(&self) -> Honesty {
+        match self.fault {
+            Some(Fault::BelievesUnsynced) => Fault::honesty(Some(Fault::SynchronousOff)),
+            _ => Honesty::default(),
+        }
+    }
+
     /// Lets the store live a second time, cuts the power there, and judges that.
     fn twice(
         &self,
@@ -315,7 +324,9 @@ impl Recording {
         expected: &Expected<'_>,
     ) -> Result<Found, TortureError> {
         let disk = match again {
-            Again::Killed | Again::KilledAndWrote => Disk::replayed(&self.log, expected.position()),
+            Again::Killed | Again::KilledAndWrote => {
+                Disk::replayed(&self.log, expected.position(), self.honesty_then())
+            }
             Again::CutTwice => Disk::holding(image),
         };
         let disk = disk.map_err(TortureError::io("making the disk"))?;
@@ -351,7 +362,12 @@ impl Recording {
         let joints = places(|op| !matches!(op, Op::Ack { .. } | Op::Write { .. }));
         let syncs = places(|op| matches!(op, Op::Sync { .. }));
         let one = |_| {
-            let again = rng.choice(Again::ALL).filter(|_| self.honest && rng.u8(..AGAIN_ONE_IN) == 0);
+            let again = match self.fault {
+                None => rng.choice(Again::ALL).filter(|_| rng.u8(..AGAIN_ONE_IN) == 0),
+                Some(Fault::BelievesUnsynced) => Some(Again::Killed),
+                // A second life would do its syncs and hide the fault.
+                Some(_) => None,
+            };
             let is_killed = matches!(again, Some(Again::Killed | Again::KilledAndWrote));
             let position = match rng.u8(..4) {
                 0 | 1 if is_killed => rng.choice(&syncs).copied().unwrap_or_default(),
