@@ -133,6 +133,8 @@ impl Report<'_> {
 const HOW: &str = "
 - Memory, `write_bytes` and CPU are the server process's own, from `/proc`; the reference's PLC directory is another
   process and not counted, Perch's is in the process and counted.
+- `write_bytes` counts what becomes dirty in the page cache, in whole cached pieces of a file; what then reaches the
+  device is the figure of device bytes.
 - Posts are `app.bsky.feed.post` records of 45 to 180 bytes of text. One connection per client, kept open.
 - Device bytes: ext4 on a loop device of its own; from a `sync` to the `sync` after a clean stop, so that the checkpoint
   and the file system's journal are in.
