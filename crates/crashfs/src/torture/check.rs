@@ -233,8 +233,9 @@ async fn observe(store: &Store, clock: &Clock, held: &Held, thing: &Thing) -> Ch
             Ok(key.map(|key| Bytes::copy_from_slice(key.to_bytes().as_slice())))
         }
         Thing::Secret(name) => {
-            let secret = store.secret(name, None).await;
-            secret.map(|secret| Some(secret.into())).map_err(failed("reading a secret"))
+            // A missing one is made; an empty one says that it was missing.
+            let secret = store.secret(name, Some(Vec::new)).await.map_err(failed("reading a secret"))?;
+            Ok(Some(Bytes::from(secret)).filter(|secret| !secret.is_empty()))
         }
         Thing::Preferences(did) => {
             let Some(account) = held.accounts.get(did).cloned() else { return Ok(None) };
