@@ -41,6 +41,7 @@ impl Store {
         let mut conn = schema::connect(&config, &path, Role::Writer)?;
         schema::migrate(&mut conn, &path)?;
         schema::bind_plc(&conn, &config.plc_url)?;
+        schema::count_start(&conn)?;
 
         let last_seq = last_seq(&conn)?;
         let nodes = FreshNodes::default();
