@@ -98,7 +98,7 @@ impl Env {
         self.room.set_full(full);
     }
 
-    /// Makes the reserve file when there is room for it.
+    /// Makes the reserve file when there is room for it. Part of maintenance, not of opening: it takes the disk some time.
     pub(crate) fn keep_reserve(&self) {
         let path = self.reserve_path();
         let wanted = u64::try_from(RESERVE_BYTES).unwrap_or(u64::MAX);

@@ -56,7 +56,6 @@ impl Store {
         });
         clean_up(&conn, &env)?;
         env.measure_room();
-        env.keep_reserve();
 
         let (writer, handle) = Writer::new(conn, lock, Arc::clone(&env), trees, last_seq + 1)?;
         let thread = std::thread::Builder::new()
