@@ -35,7 +35,7 @@ const CHECKPOINT_RETRY_BYTES: u64 = 512 * 1024;
 
 /// Log size at which the writer waits for the readers that hold the log, bytes.
 ///
-/// From here one more transaction may come before the wait: its last job can be the largest commit, some 8 MiB of log
+/// From here one more transaction may come before the wait: its last job can be the largest commit, by estimate 8 MiB of log
 /// with its rows and indexes. So that the log never passes 16 MiB, and stays below 8 with posts of usual size, posts
 /// wait from 7 MiB on; exports let go after 2 s at the latest.
 const LOG_BYTES_MAX: u64 = 7 * 1024 * 1024;

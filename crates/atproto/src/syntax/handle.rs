@@ -51,11 +51,6 @@ impl Handle {
         let last = self.0.rsplit('.').next().unwrap_or_default();
         RESERVED_LAST_LABELS.contains(&last)
     }
-
-    /// Says whether this is the placeholder `handle.invalid` for an account whose handle does not resolve.
-    pub fn is_invalid_placeholder(&self) -> bool {
-        &*self.0 == "handle.invalid"
-    }
 }
 
 text_identifier!(Handle, "handle");
