@@ -1,6 +1,9 @@
 //! What the owner or the simulator decides about a PDS, and the limits that follow from it.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
+
+use atproto::crypto::{PublicKey, SigningKey};
+use ipnet::IpNet;
 
 use crate::limits::RateLimits;
 
@@ -10,6 +13,48 @@ pub const BLOB_BYTES_MAX: u64 = 104_857_600;
 /// Largest CAR that `importRepo` takes, bytes. A repo of a million records is about 500 MB; beyond this an upload is
 /// an attack on the disk rather than an account.
 pub const IMPORT_BYTES_MAX: u64 = 1_073_741_824;
+
+/// A setting that no log and no error message may show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps the text.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Gives the text, for its one use.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Another server that calls are passed on to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Service {
+    /// Its base URL, without a trailing slash.
+    pub url: String,
+    /// Its DID, without a fragment.
+    pub did: String,
+}
+
+/// How mail leaves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// `smtps://user:password@host:465` or `smtp://…:587`; holds the password.
+    pub smtp_url: Secret,
+    /// The sender's address, perhaps with a name.
+    pub from: String,
+}
 
 /// Settings of one PDS.
 #[derive(Clone, Debug)]
@@ -28,7 +73,25 @@ pub struct Config {
     /// Suffixes under which handles are given out, each with its leading dot.
     pub handle_domains: Vec<String>,
     /// Password of `Basic admin:…`; none switches administration by HTTP off.
-    pub admin_password: Option<String>,
+    pub admin_password: Option<Secret>,
+    /// New accounts need an invite code.
+    pub invite_required: bool,
+    /// Signs PLC operations; without it one is made and kept in the data folder.
+    pub plc_rotation_key: Option<SigningKey>,
+    /// A key of the operator's that every new identity gets before the server's own.
+    pub recovery_key: Option<PublicKey>,
+    /// Where reading calls go that this server does not answer itself.
+    pub appview: Option<Service>,
+    /// Where reports go.
+    pub report_service: Option<Service>,
+    /// How mail leaves; without it codes are shown on the box.
+    pub mail: Option<Mail>,
+    /// Relays that are asked to crawl: base URLs without a trailing slash.
+    pub crawlers: Vec<String>,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Age assurance questions are answered here instead of by the AppView.
+    pub age_assurance: bool,
     /// Plain http and loopback peers are allowed.
     pub dev_mode: bool,
     /// Largest blob, bytes.
@@ -51,6 +114,15 @@ impl Config {
             plc_url,
             handle_domains: vec![".test".to_owned()],
             admin_password: None,
+            invite_required: false,
+            plc_rotation_key: None,
+            recovery_key: None,
+            appview: None,
+            report_service: None,
+            mail: None,
+            crawlers: Vec::new(),
+            trusted_proxies: Vec::new(),
+            age_assurance: false,
             dev_mode: true,
             blob_bytes_max: BLOB_BYTES_MAX,
             import_bytes_max: IMPORT_BYTES_MAX,

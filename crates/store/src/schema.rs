@@ -18,7 +18,7 @@ const APPLICATION_ID: i64 = 0x5072_6368;
 const PAGE_BYTES: u32 = 1024;
 
 /// One step per format version; the position is the version that it leads to, less one.
-const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema/001.sql"), include_str!("schema/002.sql")];
 
 /// Page cache of the writer, KiB. The hot set of a few active repos: event tail, record tails, node paths.
 const WRITER_CACHE_KIB: i64 = 3072;

@@ -6,6 +6,7 @@ mod com_atproto_repo;
 mod com_atproto_server;
 mod com_atproto_sync;
 mod plain;
+pub(crate) mod route;
 mod shared;
 
 use std::sync::Arc;
@@ -16,11 +17,12 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
 use platform::time::TrustedTime;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
+use self::route::Route;
 use crate::{
     app::Shared,
     error::XrpcError,
@@ -51,11 +53,9 @@ pub(crate) fn router(app: Shared) -> Router {
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(EXPOSED)
         .max_age(std::time::Duration::from_secs(CORS_MAX_AGE_S));
-    Router::new()
-        .merge(server_routes())
-        .merge(repo_routes())
-        .merge(sync_routes())
-        .merge(other_routes())
+    routes()
+        .into_iter()
+        .fold(plain_routes(), |router, route| route.add_to(router))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         // Every handler that takes a body bounds it itself, by the method's own limit.
@@ -65,59 +65,20 @@ pub(crate) fn router(app: Shared) -> Router {
         .with_state(app)
 }
 
-fn server_routes() -> Router<Shared> {
-    use com_atproto_server as m;
-    Router::new()
-        .route("/xrpc/com.atproto.server.describeServer", get(m::describe_server::handle))
-        .route("/xrpc/com.atproto.server.createAccount", post(m::create_account::handle))
-        .route("/xrpc/com.atproto.server.createSession", post(m::create_session::handle))
-        .route("/xrpc/com.atproto.server.refreshSession", post(m::refresh_session::handle))
-        .route("/xrpc/com.atproto.server.getSession", get(m::get_session::handle))
-        .route("/xrpc/com.atproto.server.deleteSession", post(m::delete_session::handle))
-        .route("/xrpc/com.atproto.server.activateAccount", post(m::activate_account::handle))
-        .route("/xrpc/com.atproto.server.deactivateAccount", post(m::deactivate_account::handle))
-        .route("/xrpc/com.atproto.server.checkAccountStatus", get(m::check_account_status::handle))
+/// All XRPC methods that this server answers, in the order of their namespaces.
+pub(crate) fn routes() -> Vec<Route> {
+    let namespaces = [
+        com_atproto_server::routes(),
+        com_atproto_repo::routes(),
+        com_atproto_sync::routes(),
+        com_atproto_identity::routes(),
+        app_bsky_actor::routes(),
+    ];
+    namespaces.into_iter().flatten().collect()
 }
 
-fn repo_routes() -> Router<Shared> {
-    use com_atproto_repo as m;
+fn plain_routes() -> Router<Shared> {
     Router::new()
-        .route("/xrpc/com.atproto.repo.createRecord", post(m::create_record::handle))
-        .route("/xrpc/com.atproto.repo.putRecord", post(m::put_record::handle))
-        .route("/xrpc/com.atproto.repo.deleteRecord", post(m::delete_record::handle))
-        .route("/xrpc/com.atproto.repo.applyWrites", post(m::apply_writes::handle))
-        .route("/xrpc/com.atproto.repo.getRecord", get(m::get_record::handle))
-        .route("/xrpc/com.atproto.repo.listRecords", get(m::list_records::handle))
-        .route("/xrpc/com.atproto.repo.describeRepo", get(m::describe_repo::handle))
-        .route("/xrpc/com.atproto.repo.uploadBlob", post(m::upload_blob::handle))
-        .route("/xrpc/com.atproto.repo.importRepo", post(m::import_repo::handle))
-        .route("/xrpc/com.atproto.repo.listMissingBlobs", get(m::list_missing_blobs::handle))
-}
-
-fn sync_routes() -> Router<Shared> {
-    use com_atproto_sync as m;
-    Router::new()
-        .route("/xrpc/com.atproto.sync.getBlob", get(m::get_blob::handle))
-        .route("/xrpc/com.atproto.sync.listBlobs", get(m::list_blobs::handle))
-        .route("/xrpc/com.atproto.sync.getRepo", get(m::get_repo::handle))
-        .route("/xrpc/com.atproto.sync.getCheckout", get(m::get_checkout::handle))
-        .route("/xrpc/com.atproto.sync.getRecord", get(m::get_record::handle))
-        .route("/xrpc/com.atproto.sync.getBlocks", get(m::get_blocks::handle))
-        .route("/xrpc/com.atproto.sync.getLatestCommit", get(m::get_latest_commit::handle))
-        .route("/xrpc/com.atproto.sync.getHead", get(m::get_head::handle))
-        .route("/xrpc/com.atproto.sync.getRepoStatus", get(m::get_repo_status::handle))
-        .route("/xrpc/com.atproto.sync.listRepos", get(m::list_repos::handle))
-        .route("/xrpc/com.atproto.sync.subscribeRepos", get(m::subscribe_repos::handle))
-}
-
-fn other_routes() -> Router<Shared> {
-    use app_bsky_actor as actor;
-    Router::new()
-        .route("/xrpc/com.atproto.identity.resolveHandle", get(com_atproto_identity::resolve_handle::handle))
-        .route("/xrpc/app.bsky.actor.getProfile", get(actor::get_profile::handle))
-        .route("/xrpc/app.bsky.actor.getProfiles", get(actor::get_profiles::handle))
-        .route("/xrpc/app.bsky.actor.getPreferences", get(actor::get_preferences::handle))
-        .route("/xrpc/app.bsky.actor.putPreferences", post(actor::put_preferences::handle))
         .route("/xrpc/_health", get(plain::health))
         .route("/.well-known/atproto-did", get(plain::atproto_did))
         .route("/robots.txt", get(plain::robots))

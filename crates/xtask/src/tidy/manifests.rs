@@ -3,7 +3,7 @@
 use super::{Finding, Rule, plants::Plant, tree::Tree};
 
 /// Most packages in the lock file. Each is code that we answer for; raising this needs a reason in the commit.
-const LOCKED_PACKAGES_MAX: usize = 350;
+const LOCKED_PACKAGES_MAX: usize = 360;
 
 /// The lock file of the workspace.
 const LOCK: &str = "Cargo.lock";

@@ -1,8 +1,20 @@
 //! `app.bsky.actor`: what common clients ask right after signing in, answered from the hosted records while no AppView
 //! is configured.
 
-pub(super) mod get_preferences;
-pub(super) mod get_profile;
-pub(super) mod get_profiles;
+mod get_preferences;
+mod get_profile;
+mod get_profiles;
 mod profile;
-pub(super) mod put_preferences;
+mod put_preferences;
+
+use super::route::Route;
+
+/// The methods of this namespace.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::query("app.bsky.actor.getProfile", get_profile::handle),
+        Route::query("app.bsky.actor.getProfiles", get_profiles::handle),
+        Route::query("app.bsky.actor.getPreferences", get_preferences::handle),
+        Route::procedure("app.bsky.actor.putPreferences", put_preferences::handle),
+    ]
+}

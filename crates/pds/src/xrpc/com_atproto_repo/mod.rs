@@ -1,13 +1,31 @@
 //! `com.atproto.repo`: records and blobs of one account, written by its owner and read by anyone.
 
-pub(super) mod apply_writes;
-pub(super) mod create_record;
-pub(super) mod delete_record;
-pub(super) mod describe_repo;
-pub(super) mod get_record;
-pub(super) mod import_repo;
-pub(super) mod list_missing_blobs;
-pub(super) mod list_records;
-pub(super) mod put_record;
-pub(super) mod upload_blob;
+mod apply_writes;
+mod create_record;
+mod delete_record;
+mod describe_repo;
+mod get_record;
+mod import_repo;
+mod list_missing_blobs;
+mod list_records;
+mod put_record;
+mod upload_blob;
 mod write;
+
+use super::route::Route;
+
+/// The methods of this namespace.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::procedure("com.atproto.repo.createRecord", create_record::handle),
+        Route::procedure("com.atproto.repo.putRecord", put_record::handle),
+        Route::procedure("com.atproto.repo.deleteRecord", delete_record::handle),
+        Route::procedure("com.atproto.repo.applyWrites", apply_writes::handle),
+        Route::query("com.atproto.repo.getRecord", get_record::handle),
+        Route::query("com.atproto.repo.listRecords", list_records::handle),
+        Route::query("com.atproto.repo.describeRepo", describe_repo::handle),
+        Route::procedure("com.atproto.repo.uploadBlob", upload_blob::handle),
+        Route::procedure("com.atproto.repo.importRepo", import_repo::handle),
+        Route::query("com.atproto.repo.listMissingBlobs", list_missing_blobs::handle),
+    ]
+}

@@ -1,20 +1,21 @@
 //! `com.atproto.server`: the server itself, accounts and sessions.
 
-pub(super) mod activate_account;
-pub(super) mod check_account_status;
-pub(super) mod create_account;
-pub(super) mod create_session;
-pub(super) mod deactivate_account;
-pub(super) mod delete_session;
-pub(super) mod describe_server;
-pub(super) mod get_session;
-pub(super) mod refresh_session;
+mod activate_account;
+mod check_account_status;
+mod create_account;
+mod create_session;
+mod deactivate_account;
+mod delete_session;
+mod describe_server;
+mod get_session;
+mod refresh_session;
 
 use data_encoding::BASE64;
 use platform::time::TrustedTime;
 use serde::Serialize;
 use store::{Account, NewRefreshToken, Status};
 
+use super::route::Route;
 use crate::{
     app::App,
     auth::jwt::{REFRESH_LIFE_S, Scope},
@@ -96,4 +97,19 @@ fn token_id() -> Result<String, XrpcError> {
     let mut bytes = [0_u8; TOKEN_ID_BYTES];
     getrandom::fill(&mut bytes).map_err(XrpcError::internal)?;
     Ok(BASE64.encode(&bytes))
+}
+
+/// The methods of this namespace.
+pub(super) fn routes() -> Vec<Route> {
+    vec![
+        Route::query("com.atproto.server.describeServer", describe_server::handle),
+        Route::procedure("com.atproto.server.createAccount", create_account::handle),
+        Route::procedure("com.atproto.server.createSession", create_session::handle),
+        Route::procedure("com.atproto.server.refreshSession", refresh_session::handle),
+        Route::query("com.atproto.server.getSession", get_session::handle),
+        Route::procedure("com.atproto.server.deleteSession", delete_session::handle),
+        Route::procedure("com.atproto.server.activateAccount", activate_account::handle),
+        Route::procedure("com.atproto.server.deactivateAccount", deactivate_account::handle),
+        Route::query("com.atproto.server.checkAccountStatus", check_account_status::handle),
+    ]
 }

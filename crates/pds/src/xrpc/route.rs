@@ -1,0 +1,66 @@
+//! One XRPC method as the router and the documentation know it.
+
+use axum::{
+    Router,
+    handler::Handler,
+    routing::{MethodRouter, get, post},
+};
+
+use crate::app::Shared;
+
+/// How a method is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// By GET.
+    Query,
+    /// By POST.
+    Procedure,
+    /// By a WebSocket.
+    Subscription,
+}
+
+/// A method that this server answers itself.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// The method's name.
+    pub(crate) nsid: &'static str,
+    /// How it is called.
+    pub(crate) kind: Kind,
+    /// Who may call it, in the words of `docs/xrpc.md`; empty for anyone.
+    pub(crate) auth: &'static str,
+    /// Where it differs from the reference, and why; empty for nowhere.
+    pub(crate) differs: &'static str,
+    handler: MethodRouter<Shared>,
+}
+
+impl Route {
+    /// A method that is called by GET.
+    pub(crate) fn query<H: Handler<T, Shared>, T: 'static>(nsid: &'static str, handler: H) -> Self {
+        Self { nsid, kind: Kind::Query, auth: "", differs: "", handler: get(handler) }
+    }
+
+    /// A method that is called by POST.
+    pub(crate) fn procedure<H: Handler<T, Shared>, T: 'static>(nsid: &'static str, handler: H) -> Self {
+        Self { nsid, kind: Kind::Procedure, auth: "", differs: "", handler: post(handler) }
+    }
+
+    /// A method that is called by a WebSocket.
+    pub(crate) fn subscription<H: Handler<T, Shared>, T: 'static>(nsid: &'static str, handler: H) -> Self {
+        Self { nsid, kind: Kind::Subscription, auth: "", differs: "", handler: get(handler) }
+    }
+
+    /// Says who may call it.
+    pub(crate) fn auth(self, auth: &'static str) -> Self {
+        Self { auth, ..self }
+    }
+
+    /// Says where it differs from the reference, and why.
+    pub(crate) fn differs(self, differs: &'static str) -> Self {
+        Self { differs, ..self }
+    }
+
+    /// Adds it to a router.
+    pub(crate) fn add_to(self, router: Router<Shared>) -> Router<Shared> {
+        router.route(&format!("/xrpc/{}", self.nsid), self.handler)
+    }
+}

@@ -1,0 +1,71 @@
+-- What accounts and their operator need beyond records. Units as in 001.
+
+-- When a switched-off account is to be removed.
+ALTER TABLE account ADD COLUMN delete_after INTEGER;
+-- What the operator said when taking the account down; its presence is the takedown.
+ALTER TABLE account ADD COLUMN takedown_ref TEXT;
+ALTER TABLE account ADD COLUMN deactivated_at INTEGER;
+-- 1: the owner gets no invite codes.
+ALTER TABLE account ADD COLUMN invites_disabled INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE account ADD COLUMN invite_note TEXT;
+
+-- `account`: the DID that may give it away, or `admin`.
+CREATE TABLE invite (
+    code TEXT PRIMARY KEY,
+    account TEXT NOT NULL,
+    created_by TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    uses INTEGER NOT NULL,
+    disabled INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID, STRICT;
+CREATE INDEX invite_account ON invite (account);
+
+CREATE TABLE invite_use (
+    code TEXT NOT NULL,
+    used_by TEXT NOT NULL,
+    used_at INTEGER NOT NULL,
+    PRIMARY KEY (code, used_by)
+) WITHOUT ROWID, STRICT;
+CREATE INDEX invite_use_by ON invite_use (used_by);
+
+-- Records and blobs that the operator hides. `subject`: an at:// URI without authority's handle, or a CID.
+CREATE TABLE takedown (
+    did TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    reference TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (did, subject)
+) WITHOUT ROWID, STRICT;
+
+-- Signing keys promised to an identity that will come; the file is named by the key.
+CREATE TABLE reserved_key (
+    public_key TEXT PRIMARY KEY,
+    did TEXT UNIQUE,
+    created_at INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+
+-- Changes of an existing identity under way: what must be sent outside is here, durable, before it is sent.
+-- `kind`: 'handle' or 'plc'.
+CREATE TABLE change (
+    account INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    handle TEXT,
+    plc_operation BLOB,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (account, kind)
+) WITHOUT ROWID, STRICT;
+
+-- Lexicons that were resolved; `body` NULL remembers that there was none.
+CREATE TABLE lexicon (
+    nsid TEXT PRIMARY KEY,
+    body BLOB,
+    fetched_at INTEGER NOT NULL,
+    used_at INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+
+-- What the relays were last seen to know.
+CREATE TABLE relay (
+    url TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
