@@ -50,6 +50,60 @@ pub const CREATE_ACCOUNT: Rule = Rule { id: 6, points: 100, window_s: 5 * MINUTE
 /// Blob uploads of one account.
 pub const UPLOAD_BLOB: Rule = Rule { id: 7, points: 1000, window_s: DAY_S };
 
+/// Handle changes of one account, short window.
+pub const UPDATE_HANDLE_SHORT: Rule = Rule { id: 8, points: 10, window_s: 5 * MINUTE_S };
+/// Handle changes of one account, a day: each is an operation in the PLC directory, which takes 30 a day.
+pub const UPDATE_HANDLE_DAY: Rule = Rule { id: 9, points: 50, window_s: DAY_S };
+/// Mails of `requestEmailConfirmation` to one account.
+pub const REQUEST_EMAIL_CONFIRMATION: [Rule; 2] = mails(10);
+/// Mails of `requestEmailUpdate` to one account.
+pub const REQUEST_EMAIL_UPDATE: [Rule; 2] = mails(12);
+/// Mails of `requestAccountDelete` to one account.
+pub const REQUEST_ACCOUNT_DELETE: [Rule; 2] = mails(14);
+/// Mails of `requestPlcOperationSignature` to one account.
+pub const REQUEST_PLC_OPERATION_SIGNATURE: [Rule; 2] = mails(16);
+/// Mails of `requestPasswordReset` that one client address asks for: nobody is signed in then.
+pub const REQUEST_PASSWORD_RESET: [Rule; 2] =
+    [Rule { id: 18, points: 15, window_s: HOUR_S }, Rule { id: 19, points: 50, window_s: DAY_S }];
+/// Codes of `resetPassword` that one client address may try.
+pub const RESET_PASSWORD: Rule = Rule { id: 20, points: 50, window_s: 5 * MINUTE_S };
+/// Passwords and codes of `deleteAccount` that one client address may try.
+pub const DELETE_ACCOUNT: Rule = Rule { id: 21, points: 50, window_s: 5 * MINUTE_S };
+/// Both windows of `updateHandle`, for [`Limiter::take_each`].
+pub const UPDATE_HANDLE: [Rule; 2] = [UPDATE_HANDLE_SHORT, UPDATE_HANDLE_DAY];
+
+/// Every rule, to see that none shares another's counters.
+#[cfg(test)]
+const ALL: [Rule; 22] = [
+    GLOBAL,
+    GET_REPO,
+    WRITES_HOUR,
+    WRITES_DAY,
+    CREATE_SESSION_SHORT,
+    CREATE_SESSION_DAY,
+    CREATE_ACCOUNT,
+    UPLOAD_BLOB,
+    UPDATE_HANDLE_SHORT,
+    UPDATE_HANDLE_DAY,
+    REQUEST_EMAIL_CONFIRMATION[0],
+    REQUEST_EMAIL_CONFIRMATION[1],
+    REQUEST_EMAIL_UPDATE[0],
+    REQUEST_EMAIL_UPDATE[1],
+    REQUEST_ACCOUNT_DELETE[0],
+    REQUEST_ACCOUNT_DELETE[1],
+    REQUEST_PLC_OPERATION_SIGNATURE[0],
+    REQUEST_PLC_OPERATION_SIGNATURE[1],
+    REQUEST_PASSWORD_RESET[0],
+    REQUEST_PASSWORD_RESET[1],
+    RESET_PASSWORD,
+    DELETE_ACCOUNT,
+];
+
+/// What one account may have sent to itself: the reference's 5 an hour and 15 a day, counted for each method.
+const fn mails(id: u8) -> [Rule; 2] {
+    [Rule { id, points: 5, window_s: HOUR_S }, Rule { id: id + 1, points: 15, window_s: DAY_S }]
+}
+
 /// What one write costs against [`WRITES_HOUR`] and [`WRITES_DAY`].
 pub const CREATE_POINTS: u32 = 3;
 /// See [`CREATE_POINTS`].
@@ -141,6 +195,23 @@ impl Limiter {
         self.take_hashed(rule, self.hasher.hash_one((rule.id, key)), points)
     }
 
+    /// Takes one point from each of several windows of `key`; gives the standing with the fewest points left, for the
+    /// answer's headers.
+    ///
+    /// # Errors
+    /// As [`Limiter::take`], of the first window that has none left; the windows after it are not touched.
+    pub fn take_each(&self, rules: &[Rule], key: &str) -> Result<Option<Standing>, XrpcError> {
+        narrowest(rules.iter().map(|rule| self.take(*rule, key, 1)))
+    }
+
+    /// [`Limiter::take_each`] for a client address.
+    ///
+    /// # Errors
+    /// As [`Limiter::take_each`].
+    pub fn take_each_ip(&self, rules: &[Rule], ip: IpAddr) -> Result<Option<Standing>, XrpcError> {
+        narrowest(rules.iter().map(|rule| self.take_ip(*rule, ip)))
+    }
+
     /// [`Limiter::take`] for one point of a client address. IPv6 counts by /64: that is what one home has.
     ///
     /// # Errors
@@ -181,6 +252,21 @@ impl Limiter {
         };
         if counter.used > limit { Err(XrpcError::rate_limited(standing)) } else { Ok(Some(standing)) }
     }
+}
+
+fn narrowest(
+    taken: impl Iterator<Item = Result<Option<Standing>, XrpcError>>,
+) -> Result<Option<Standing>, XrpcError> {
+    let mut narrowest: Option<Standing> = None;
+    for standing in taken {
+        let standing = standing?;
+        narrowest = match (narrowest, standing) {
+            (Some(a), Some(b)) if b.remaining < a.remaining => Some(b),
+            (Some(a), _) => Some(a),
+            (None, b) => b,
+        };
+    }
+    Ok(narrowest)
 }
 
 /// The network that one household or one server has: an IPv4 address, an IPv6 /64.

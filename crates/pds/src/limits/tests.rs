@@ -52,3 +52,36 @@ fn full_table_stays_bounded_and_still_limits() {
     assert!(kept <= COUNTERS_MAX + SHARDS, "{kept}");
     assert!(refused > 900, "newcomers share a counter: {refused}");
 }
+
+#[test]
+fn of_several_windows_the_one_with_fewest_points_left_is_told() {
+    let (clock, sim) = trusted_clock(1_700_000_000_000_000);
+    let limiter = Limiter::new(RateLimits::default(), clock);
+    let take = || limiter.take_each(&REQUEST_EMAIL_UPDATE, "did:web:a.example");
+    for left in (0..5).rev() {
+        let standing = take().unwrap().unwrap();
+        assert_eq!((standing.limit, standing.remaining), (5, left));
+    }
+    assert_eq!(take().unwrap_err().name(), "RateLimitExceeded");
+    assert!(
+        limiter.take_each(&REQUEST_ACCOUNT_DELETE, "did:web:a.example").is_ok(),
+        "each method counts alone"
+    );
+    for _ in 0..2 {
+        sim.advance(std::time::Duration::from_secs(3600));
+        for _ in 0..5 {
+            take().unwrap();
+        }
+    }
+    sim.advance(std::time::Duration::from_secs(3600));
+    let refused = take().unwrap_err();
+    assert_eq!(refused.name(), "RateLimitExceeded", "15 a day");
+}
+
+#[test]
+fn no_two_rules_share_a_counter() {
+    let mut ids: Vec<u8> = ALL.iter().map(|rule| rule.id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), ALL.len());
+}
