@@ -3,6 +3,7 @@
 //! The header's type decides: `Bearer` is a session token of this server (or, where a method says so, a service
 //! token), `DPoP` is OAuth, `Basic` is the administrator.
 
+pub(crate) mod admin;
 pub(crate) mod jwt;
 pub(crate) mod password;
 pub(crate) mod service;
@@ -72,26 +73,31 @@ impl<P: Policy> FromRequestParts<Shared> for Session<P> {
     }
 }
 
-/// The signed-in account, if any, on a method that is public for active accounts.
+/// Who reads a method that is public for active accounts: a signed-in account, the operator, or anyone.
 ///
 /// A token that does not fit is no error here as long as the answer is public: a mirror with an old token still reads.
+/// A wrong operator's password is one, so that it cannot be tried out here.
 #[derive(Debug)]
-pub(crate) struct Viewer(Option<Did>);
+pub(crate) struct Viewer {
+    account: Option<Did>,
+    admin: bool,
+}
 
 impl Viewer {
-    /// Tells whether the viewer is `did`'s owner.
+    /// Tells whether the viewer may read `did`'s data whatever its state: its owner, and the operator.
     #[must_use]
-    pub(crate) fn is(&self, did: &Did) -> bool {
-        self.0.as_ref() == Some(did)
+    pub(crate) fn sees_hidden(&self, did: &Did) -> bool {
+        self.admin || self.account.as_ref() == Some(did)
     }
 }
 
 impl FromRequestParts<Shared> for Viewer {
-    type Rejection = std::convert::Infallible;
+    type Rejection = XrpcError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Self::Rejection> {
-        let did = bearer(&parts.headers).and_then(|t| check_access(app, t)).and_then(|c| subject(&c));
-        Ok(Self(did.ok()))
+        let admin = admin::optional(app, &parts.headers, admin::peer(parts))?;
+        let account = bearer(&parts.headers).and_then(|t| check_access(app, t)).and_then(|c| subject(&c));
+        Ok(Self { account: account.ok(), admin })
     }
 }
 

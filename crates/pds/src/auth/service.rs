@@ -29,7 +29,7 @@ pub(crate) async fn check(app: &App, token: &str, method: &Nsid, now: TrustedTim
 }
 
 /// The names that the reference's verifier uses.
-fn refused(err: ServiceTokenError) -> XrpcError {
+pub(super) fn refused(err: ServiceTokenError) -> XrpcError {
     let name = match &err {
         ServiceTokenError::Token(ServiceJwtError::Expired) => "JwtExpired",
         ServiceTokenError::Token(ServiceJwtError::Audience) => "BadJwtAudience",

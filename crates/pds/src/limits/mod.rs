@@ -71,10 +71,13 @@ pub const RESET_PASSWORD: Rule = Rule { id: 20, points: 50, window_s: 5 * MINUTE
 pub const DELETE_ACCOUNT: Rule = Rule { id: 21, points: 50, window_s: 5 * MINUTE_S };
 /// Both windows of `updateHandle`, for [`Limiter::take_each`].
 pub const UPDATE_HANDLE: [Rule; 2] = [UPDATE_HANDLE_SHORT, UPDATE_HANDLE_DAY];
+/// Wrong operator's passwords from one address: a person mistypes a few; at this pace a guesser needs years for the
+/// weakest password that anyone should set.
+pub const ADMIN_FAILURES: Rule = Rule { id: 40, points: 20, window_s: 5 * MINUTE_S };
 
 /// Every rule, to see that none shares another's counters.
 #[cfg(test)]
-const ALL: [Rule; 22] = [
+const ALL: [Rule; 23] = [
     GLOBAL,
     GET_REPO,
     WRITES_HOUR,
@@ -97,6 +100,7 @@ const ALL: [Rule; 22] = [
     REQUEST_PASSWORD_RESET[1],
     RESET_PASSWORD,
     DELETE_ACCOUNT,
+    ADMIN_FAILURES,
 ];
 
 /// What one account may have sent to itself: the reference's 5 an hour and 15 a day, counted for each method.
@@ -218,6 +222,18 @@ impl Limiter {
     /// As [`Limiter::take`].
     pub fn take_ip(&self, rule: Rule, ip: IpAddr) -> Result<Option<Standing>, XrpcError> {
         self.take_hashed(rule, self.hasher.hash_one((rule.id, network_of(ip))), 1)
+    }
+
+    /// Tells whether a client address has points left under `rule`, and takes none.
+    ///
+    /// # Errors
+    /// 429 `RateLimitExceeded` when the window is used up.
+    pub fn check_ip(&self, rule: Rule, ip: IpAddr) -> Result<(), XrpcError> {
+        let standing = self.take_hashed(rule, self.hasher.hash_one((rule.id, network_of(ip))), 0)?;
+        match standing {
+            Some(standing) if standing.remaining == 0 => Err(XrpcError::rate_limited(standing)),
+            _ => Ok(()),
+        }
     }
 
     fn take_hashed(&self, rule: Rule, hash: u64, points: u32) -> Result<Option<Standing>, XrpcError> {

@@ -56,8 +56,8 @@ pub(super) fn status_name(status: Status) -> Option<&'static str> {
     }
 }
 
-/// Reads from a hosted repo whose public data the viewer may read: it is active, or the viewer owns it. Account and
-/// data are of one moment.
+/// Reads from a hosted repo whose public data the viewer may read: it is active, or the viewer owns it or runs this
+/// server. Account and data are of one moment.
 ///
 /// # Errors
 /// 400 `RepoNotFound`, `RepoTakendown`, `RepoSuspended`, `RepoDeactivated`.
@@ -71,7 +71,7 @@ where
     T: Send + 'static,
     F: FnOnce(&Reader<'_>, &Account) -> Result<T, StoreError> + Send + 'static,
 {
-    let (did, is_owner) = (did.clone(), viewer.is(did));
+    let (did, sees_hidden) = (did.clone(), viewer.sees_hidden(did));
     app.store
         .read(move |r| {
             let Some(account) = r.account_by_did(&did)? else {
@@ -80,7 +80,7 @@ where
                     format!("Could not find repo for DID: {did}"),
                 )));
             };
-            if let Some(refusal) = refusal(&account).filter(|_| !is_owner) {
+            if let Some(refusal) = refusal(&account).filter(|_| !sees_hidden) {
                 return Ok(Err(refusal));
             }
             let value = read(r, &account)?;
