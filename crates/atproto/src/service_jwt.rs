@@ -172,6 +172,11 @@ impl Unverified {
         self.claims.iss.split_once('#').map(|(_, service)| service)
     }
 
+    /// Gives the method that the token says it is for.
+    pub fn method(&self) -> Option<&str> {
+        self.claims.lxm.as_deref()
+    }
+
     /// Checks everything: algorithm, time, audience, method and signature. There is no leeway, as in the reference.
     pub fn verify(
         &self,

@@ -20,6 +20,7 @@ pub mod limits;
 mod mime;
 pub mod outbound;
 pub mod plc_client;
+mod proxy;
 mod server;
 mod status;
 mod store_error;

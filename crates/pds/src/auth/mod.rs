@@ -1,7 +1,7 @@
 //! Who calls: reads the `Authorization` header and checks the token.
 //!
 //! The header's type decides: `Bearer` is a session token of this server (or, where a method says so, a service
-//! token), `DPoP` is OAuth, `Basic` is the administrator.
+//! token), `DPoP` is OAuth, `Basic` is the administrator. A token of one kind never passes for one of another.
 
 pub(crate) mod admin;
 pub(crate) mod jwt;
@@ -10,7 +10,7 @@ pub(crate) mod service;
 
 use std::marker::PhantomData;
 
-use atproto::syntax::Did;
+use atproto::syntax::{Did, Nsid};
 use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
@@ -31,15 +31,38 @@ pub(crate) trait Policy: Send {
 /// Only a password sign-in.
 #[derive(Debug)]
 pub(crate) struct Full;
+/// Password sign-in, or an app password that may use chat and create accounts.
+#[derive(Debug)]
+pub(crate) struct Privileged;
 /// Password sign-in or any app password.
 #[derive(Debug)]
 pub(crate) struct Standard;
+/// [`Standard`], and accounts that were taken down.
+#[derive(Debug)]
+pub(crate) struct AlsoTakendown;
+/// [`Standard`], and accounts that wait in the sign-up queue.
+#[derive(Debug)]
+pub(crate) struct AlsoQueued;
 /// Also accounts that wait in the sign-up queue or were taken down.
 #[derive(Debug)]
 pub(crate) struct Any;
 
 impl Policy for Full {
     const ALLOWED: &'static [Scope] = &[Scope::Access];
+}
+
+impl Policy for Privileged {
+    const ALLOWED: &'static [Scope] = &[Scope::Access, Scope::AppPassPrivileged];
+}
+
+impl Policy for AlsoTakendown {
+    const ALLOWED: &'static [Scope] =
+        &[Scope::Access, Scope::AppPass, Scope::AppPassPrivileged, Scope::Takendown];
+}
+
+impl Policy for AlsoQueued {
+    const ALLOWED: &'static [Scope] =
+        &[Scope::Access, Scope::AppPass, Scope::AppPassPrivileged, Scope::SignupQueued];
 }
 
 impl Policy for Standard {
@@ -65,11 +88,39 @@ impl<P: Policy> FromRequestParts<Shared> for Session<P> {
     type Rejection = XrpcError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, XrpcError> {
-        let claims = check_access(app, bearer(&parts.headers)?)?;
+        Self::check(app, bearer(&parts.headers)?)
+    }
+}
+
+impl<P: Policy> Session<P> {
+    fn check(app: &App, token: &str) -> Result<Self, XrpcError> {
+        let claims = check_access(app, token)?;
         if !P::ALLOWED.contains(&claims.scope) {
             return Err(XrpcError::invalid_token("Bad token scope"));
         }
         Ok(Self { did: subject(&claims)?, scope: claims.scope, policy: PhantomData })
+    }
+}
+
+/// A caller who is signed in, or a service that an account sent with a token of its own for this very method.
+#[derive(Debug)]
+pub(crate) struct SessionOrService {
+    /// The account.
+    pub(crate) did: Did,
+}
+
+impl FromRequestParts<Shared> for SessionOrService {
+    type Rejection = XrpcError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, XrpcError> {
+        let token = bearer(&parts.headers)?;
+        if !service::is_for_a_method(token) {
+            return Ok(Self { did: Session::<Standard>::check(app, token)?.did });
+        }
+        let method = parts.uri.path().strip_prefix("/xrpc/").unwrap_or_default();
+        let method = Nsid::parse(method).map_err(|_| XrpcError::invalid_request("invalid xrpc path"))?;
+        let did = service::check(app, token, &method, app.now()?).await?;
+        Ok(Self { did })
     }
 }
 
@@ -122,8 +173,17 @@ pub(crate) fn authorization(headers: &HeaderMap) -> Result<Option<(&str, &str)>,
     let malformed = || XrpcError::invalid_token("Malformed authorization header");
     let (kind, credentials) =
         value.to_str().map_err(|_| malformed())?.trim().split_once(' ').ok_or_else(malformed)?;
-    Ok(Some((kind, credentials.trim_start())))
+    if credentials.contains(' ') {
+        return Err(malformed());
+    }
+    if !KINDS.iter().any(|known| kind.eq_ignore_ascii_case(known)) {
+        return Err(XrpcError::invalid_token(format!("Unsupported authorization type: {kind}")));
+    }
+    Ok(Some((kind, credentials)))
 }
+
+/// The header's kinds: the administrator, a session or service token, OAuth.
+const KINDS: [&str; 3] = ["Basic", "Bearer", "DPoP"];
 
 /// The token of a `Bearer` header.
 ///
@@ -133,6 +193,7 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, XrpcError> {
     match authorization(headers)? {
         None => Err(XrpcError::auth_missing()),
         Some((kind, token)) if kind.eq_ignore_ascii_case("bearer") => Ok(token),
+        // `DPoP` too: no OAuth session can exist before OAuth does.
         Some(_) => Err(XrpcError::invalid_token("Unexpected authorization type")),
     }
 }

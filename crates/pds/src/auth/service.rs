@@ -1,7 +1,7 @@
 //! Service tokens: short JWTs that an account's own key signs, to be used once at another server.
 
 use atproto::{
-    service_jwt::{Expected, ServiceJwtError},
+    service_jwt::{Expected, ServiceJwtError, Unverified},
     syntax::{Did, Nsid},
 };
 use axum::http::StatusCode;
@@ -26,6 +26,12 @@ pub(crate) async fn check(app: &App, token: &str, method: &Nsid, now: TrustedTim
         ));
     }
     Ok(token.issuer)
+}
+
+/// Tells whether a token names a method, as only service tokens do; nothing of it is checked.
+#[must_use]
+pub(crate) fn is_for_a_method(token: &str) -> bool {
+    Unverified::parse(token).is_ok_and(|token| token.method().is_some())
 }
 
 /// The names that the reference's verifier uses.

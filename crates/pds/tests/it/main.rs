@@ -18,4 +18,6 @@ mod plc;
 #[cfg(test)]
 mod records;
 #[cfg(test)]
+mod service_auth;
+#[cfg(test)]
 mod sync;

@@ -24,7 +24,8 @@ pub(super) fn routes() -> Vec<Route> {
         Route::query("com.atproto.repo.getRecord", get_record::handle),
         Route::query("com.atproto.repo.listRecords", list_records::handle),
         Route::query("com.atproto.repo.describeRepo", describe_repo::handle),
-        Route::procedure("com.atproto.repo.uploadBlob", upload_blob::handle),
+        Route::procedure("com.atproto.repo.uploadBlob", upload_blob::handle)
+            .auth("signed in, or a service token for this method"),
         Route::procedure("com.atproto.repo.importRepo", import_repo::handle),
         Route::query("com.atproto.repo.listMissingBlobs", list_missing_blobs::handle),
     ]

@@ -13,7 +13,7 @@ use store::Status;
 use super::{super::shared::json, write::display};
 use crate::{
     app::Shared,
-    auth::{Session, Standard},
+    auth::SessionOrService,
     error::XrpcError,
     input::{content_length, next_data},
     limits, mime,
@@ -44,11 +44,11 @@ struct Link {
 
 pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
-    session: Session<Standard>,
+    caller: SessionOrService,
     request: Request,
 ) -> Result<Response, XrpcError> {
-    let standing = app.limiter.take(limits::UPLOAD_BLOB, session.did.as_str(), 1)?;
-    let account = app.account(&AtIdentifier::Did(session.did.clone())).await?;
+    let standing = app.limiter.take(limits::UPLOAD_BLOB, caller.did.as_str(), 1)?;
+    let account = app.account(&AtIdentifier::Did(caller.did.clone())).await?;
     let account = account.ok_or_else(|| XrpcError::forbidden("AccountNotFound", "Account not found"))?;
     // Accounts that are moving in are switched off still, and upload their blobs.
     if matches!(account.status, Status::Takendown | Status::Suspended) {
@@ -64,7 +64,7 @@ pub(in crate::xrpc) async fn handle(
         return Err(XrpcError::payload_too_large(app.config.blob_bytes_max));
     }
     let header = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
-    let blob = receive(&app, &session.did, header, body).await?;
+    let blob = receive(&app, &caller.did, header, body).await?;
     let view = BlobView { kind: "blob", link: Link { cid: blob.cid }, mime: blob.mime, size: blob.size };
     let mut response = json(&Output { blob: view });
     if let Some(standing) = standing {

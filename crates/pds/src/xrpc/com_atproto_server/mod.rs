@@ -7,6 +7,7 @@ mod create_session;
 mod deactivate_account;
 mod delete_session;
 mod describe_server;
+mod get_service_auth;
 mod get_session;
 mod refresh_session;
 
@@ -110,6 +111,8 @@ pub(super) fn routes() -> Vec<Route> {
         Route::procedure("com.atproto.server.deleteSession", delete_session::handle),
         Route::procedure("com.atproto.server.activateAccount", activate_account::handle),
         Route::procedure("com.atproto.server.deactivateAccount", deactivate_account::handle),
+        Route::query("com.atproto.server.getServiceAuth", get_service_auth::handle)
+            .auth("signed in; taken down only to move away; chat and account methods by privilege"),
         Route::query("com.atproto.server.checkAccountStatus", check_account_status::handle),
     ]
 }
