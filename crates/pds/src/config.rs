@@ -1,6 +1,6 @@
 //! What the owner or the simulator decides about a PDS, and the limits that follow from it.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use atproto::crypto::{PublicKey, SigningKey};
 use ipnet::IpNet;
@@ -70,6 +70,8 @@ pub struct Config {
     /// The directory's lasting name; a data folder belongs to one directory for ever. Its URL, except for a directory
     /// whose port changes from start to start.
     pub plc_identity: String,
+    /// Name servers to ask; none means those of the system.
+    pub dns_servers: Vec<SocketAddr>,
     /// Suffixes under which handles are given out, each with its leading dot.
     pub handle_domains: Vec<String>,
     /// Password of `Basic admin:…`; none switches administration by HTTP off.
@@ -112,6 +114,7 @@ impl Config {
             data_dir,
             plc_identity: plc_url.clone(),
             plc_url,
+            dns_servers: Vec::new(),
             handle_domains: vec![".test".to_owned()],
             admin_password: None,
             invite_required: false,

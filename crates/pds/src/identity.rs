@@ -4,10 +4,15 @@
 //! small and end soon. Nothing that is read here is trusted beyond what the DID's own owner may say about itself.
 
 mod cache;
+mod dns;
+mod handle;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use atproto::{
     did_doc::{DidDocument, DidDocumentError},
@@ -18,7 +23,11 @@ use platform::time::{Clock, TrustedTime};
 use reqwest::StatusCode;
 use tokio::sync::Semaphore;
 
-use self::cache::{Cache, Found};
+use self::{
+    cache::{Cache, DOCUMENTS, Found, HANDLES},
+    dns::TxtLookup,
+};
+pub use self::{dns::DnsError, handle::HandleError};
 use crate::{
     outbound::{self, OutboundError, Reach},
     plc_client::{PlcClient, PlcClientError},
@@ -26,8 +35,6 @@ use crate::{
 
 /// Largest document of a `did:web` that is read, in bytes; PLC documents are held to the same.
 const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
-/// Largest answer to a question for a handle's DID, in bytes: a DID of 2,048 and white space.
-const HANDLE_ANSWER_BYTES_MAX: usize = 2_176;
 /// Requests for identities at once. Strangers can cause them; more wait.
 const REQUESTS_MAX: usize = 16;
 
@@ -114,23 +121,37 @@ pub struct Resolver {
     web: reqwest::Client,
     dev_mode: bool,
     clock: Clock,
-    cache: Mutex<Cache>,
+    documents: Mutex<Cache<Did, Arc<DidDocument>>>,
+    /// None stands for a handle of nobody.
+    handles: Mutex<Cache<Handle, Option<Did>>>,
+    dns: TxtLookup,
+    /// `https`; tests have hosts without certificates.
+    handle_scheme: &'static str,
     places: Semaphore,
 }
 
 impl Resolver {
-    /// Prepares to ask; asks nothing yet. In `dev_mode` documents may come from this machine and over http.
+    /// Prepares to ask; asks nothing yet. In `dev_mode` documents may come from this machine and over http. DNS is
+    /// asked at `dns_servers`; none means those of the system.
     ///
     /// # Errors
     /// When no HTTP client can be made.
-    pub fn new(plc: PlcClient, dev_mode: bool, clock: Clock) -> Result<Self, OutboundError> {
+    pub fn new(
+        plc: PlcClient,
+        dev_mode: bool,
+        dns_servers: Vec<SocketAddr>,
+        clock: Clock,
+    ) -> Result<Self, OutboundError> {
         let reach = if dev_mode { Reach::Configured } else { Reach::Public };
         Ok(Self {
             plc,
             web: outbound::client(reach, clock.clone())?,
             dev_mode,
+            documents: Mutex::new(Cache::new(DOCUMENTS)),
+            handles: Mutex::new(Cache::new(HANDLES)),
+            dns: TxtLookup::new(dns_servers, clock.clone()),
+            handle_scheme: "https",
             clock,
-            cache: Mutex::new(Cache::default()),
             places: Semaphore::new(REQUESTS_MAX),
         })
     }
@@ -194,23 +215,6 @@ impl Resolver {
         Ok(ServiceToken { issuer: issuer.clone(), claims: checked? })
     }
 
-    /// Asks a handle's own host which DID it stands for; none if it does not say.
-    ///
-    /// The other way, a DNS record, is not asked here. Whether the DID claims the handle is for the caller to check.
-    pub async fn resolve_handle(&self, handle: &Handle) -> Option<Did> {
-        if handle.is_reserved() && !self.dev_mode {
-            return None;
-        }
-        let _place = self.places.acquire().await.ok()?;
-        let url = format!("https://{handle}/.well-known/atproto-did");
-        let response = self.web.get(url).send().await.ok()?;
-        if !response.status().is_success() {
-            return None;
-        }
-        let body = outbound::read_body(response, HANDLE_ANSWER_BYTES_MAX).await.ok()?;
-        Did::parse(std::str::from_utf8(&body).ok()?.trim()).ok()
-    }
-
     async fn web_document(&self, did: &Did) -> Result<DidDocument, IdentityError> {
         let url = web_address(did, self.dev_mode).ok_or(IdentityError::Host)?;
         let failed = |error| IdentityError::Outbound(OutboundError::Request(error));
@@ -223,13 +227,18 @@ impl Resolver {
         DidDocument::parse(did, &body).map_err(IdentityError::BadDocument)
     }
 
-    fn cached(&self, did: &Did) -> Found {
+    fn cached(&self, did: &Did) -> Found<Arc<DidDocument>> {
         self.lock().get(did, self.clock.boottime_ns())
     }
 
-    /// Takes the cache; no lock is held while waiting for anything.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Takes the documents; no lock is held while waiting for anything.
+    fn lock(&self) -> MutexGuard<'_, Cache<Did, Arc<DidDocument>>> {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the handles, as [`Self::lock`].
+    fn lock_handles(&self) -> MutexGuard<'_, Cache<Handle, Option<Did>>> {
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -162,7 +162,8 @@ async fn assemble(
         sessions: SessionKeys::new(secret, config.service_did()),
         passwords: Passwords::default(),
         limiter: Limiter::new(config.rate_limits, clock.clone()),
-        identity: Resolver::new(plc.clone(), config.dev_mode, clock.clone()).map_err(RunError::Outbound)?,
+        identity: Resolver::new(plc.clone(), config.dev_mode, config.dns_servers.clone(), clock.clone())
+            .map_err(RunError::Outbound)?,
         plc,
         creations: Creations::default(),
         subscribers: Subscribers::default(),

@@ -64,7 +64,7 @@ async fn host(tasks: &mut JoinSet<()>) -> Arc<Host> {
 fn resolver(dev_mode: bool) -> (Resolver, Arc<SimClock>) {
     let (clock, sim) = platform::sim::trusted_clock(NOW_US);
     let plc = PlcClient::new("http://127.0.0.1:1", dev_mode, clock.clone()).unwrap();
-    (Resolver::new(plc, dev_mode, clock).unwrap(), sim)
+    (Resolver::new(plc, dev_mode, Vec::new(), clock).unwrap(), sim)
 }
 
 #[tokio::test]
