@@ -15,6 +15,7 @@ pub use encode::{
     encode, encode_into, write_bool, write_bytes, write_int, write_link, write_list, write_map, write_null,
     write_text, write_uint,
 };
+pub(crate) use value::key_order;
 pub use value::{DuplicateKey, Map, Value};
 
 /// Nesting of lists and maps that is followed.

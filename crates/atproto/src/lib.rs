@@ -14,6 +14,7 @@ pub mod didkey;
 pub mod event;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+pub mod lexicon;
 pub mod mst;
 pub mod plc;
 pub mod repo;

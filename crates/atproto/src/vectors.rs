@@ -9,13 +9,17 @@ pub(crate) fn read(name: &str) -> Option<String> {
 
 /// Gives the bytes of a file below `shared/`, or says plainly that it is absent and gives nothing.
 pub(crate) fn read_bytes(name: &str) -> Option<Vec<u8>> {
-    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
-    let root = std::env::var_os("PERCH_SHARED").map_or_else(beside, PathBuf::from);
-    match std::fs::read(root.join(name)) {
+    match std::fs::read(shared(name)) {
         Ok(bytes) => Some(bytes),
         Err(_) => {
             println!("shared/{name} absent: vectors not run");
             None
         }
     }
+}
+
+/// Gives the path of a file or folder below `shared/`, whether it is there or not.
+pub(crate) fn shared(name: &str) -> PathBuf {
+    let beside = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    std::env::var_os("PERCH_SHARED").map_or_else(beside, PathBuf::from).join(name)
 }
