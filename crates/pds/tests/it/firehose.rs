@@ -14,7 +14,10 @@ use tokio::{
 };
 use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
-use crate::harness::{Account, PATIENCE, Pds, post};
+use crate::{
+    answers,
+    harness::{Account, PATIENCE, Pds, post},
+};
 
 struct Subscriber(WebSocketStream<TcpStream>);
 
@@ -49,7 +52,10 @@ impl Subscriber {
     async fn frame(&mut self) -> Option<Frame> {
         loop {
             match self.message().await? {
-                Message::Binary(bytes) => return Some(decode_frame(&bytes).unwrap()),
+                Message::Binary(bytes) => {
+                    answers::check_message(&bytes);
+                    return Some(decode_frame(&bytes).unwrap());
+                }
                 Message::Close(_) => return None,
                 _ => {}
             }

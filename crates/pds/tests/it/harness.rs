@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::plc::Directory;
+use crate::{answers, plc::Directory};
 
 /// When the tests' clock begins: 2026-11-23T02:34:56.789Z.
 pub(crate) const NOW_US: u64 = 1_795_401_296_789_000;
@@ -154,9 +154,13 @@ impl Pds {
         self.serve(|_| {}).await;
     }
 
+    /// Reads an answer whole, and checks it against its method's lexicon.
     pub(crate) async fn read(response: Response) -> Answer {
-        let (status, headers) = (response.status(), response.headers().clone());
-        Answer { status, headers, body: response.bytes().await.unwrap().to_vec() }
+        let (status, headers, path) =
+            (response.status(), response.headers().clone(), response.url().path().to_owned());
+        let body = response.bytes().await.unwrap().to_vec();
+        answers::check(&path, status, &headers, &body);
+        Answer { status, headers, body }
     }
 
     pub(crate) async fn get(&self, method: &str, params: &[(&str, &str)]) -> Answer {
