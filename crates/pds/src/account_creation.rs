@@ -68,6 +68,8 @@ pub(crate) struct Request {
     pub(crate) recovery_key: Option<PublicKey>,
     /// The identity brought along; its account begins deactivated.
     pub(crate) did: Option<Did>,
+    /// The invite code that it uses.
+    pub(crate) invite: Option<String>,
 }
 
 /// Makes an account. Runs to its end even when the caller goes away.
@@ -100,6 +102,7 @@ async fn run(app: &App, request: Request) -> Result<Account, XrpcError> {
         password_hash: request.password_hash,
         signing_key,
         plc_operation,
+        invite: request.invite,
     };
     let intent = app.store.begin_account(new).await?;
     let result = complete(app, &intent, Sending::First).await;

@@ -16,12 +16,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     account_creation::Creations,
     auth::{jwt::SessionKeys, password::Passwords},
+    codes::Codes,
     config::Config,
     date::DateHeader,
     error::XrpcError,
     firehose::Subscribers,
     identity::Resolver,
     limits::{self, Limiter},
+    mail::Mailer,
     plc_client::PlcClient,
 };
 
@@ -44,6 +46,10 @@ pub(crate) struct App {
     pub(crate) plc: PlcClient,
     /// Finds DID documents.
     pub(crate) identity: Resolver,
+    /// Sends mail.
+    pub(crate) mailer: Arc<Mailer>,
+    /// Makes and takes one-time codes.
+    pub(crate) codes: Codes,
     /// Sign-ups under way.
     pub(crate) creations: Creations,
     /// Counts the firehose's subscribers.

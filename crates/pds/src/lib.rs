@@ -7,6 +7,7 @@
 mod account_creation;
 mod app;
 mod auth;
+mod codes;
 pub mod config;
 mod date;
 mod documents;
@@ -17,6 +18,7 @@ pub mod identity;
 mod input;
 mod known_records;
 pub mod limits;
+pub mod mail;
 mod mime;
 pub mod outbound;
 pub mod plc_client;
@@ -30,7 +32,7 @@ mod xrpc;
 use std::sync::{Arc, atomic::AtomicU64};
 
 use control::{PdsStatus, status::PdsState};
-use platform::{Disk, time::Clock};
+use platform::{CodeScreen, Disk, time::Clock};
 use store::{OpenError, Store, StoreError};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -41,10 +43,12 @@ use crate::{
     account_creation::Creations,
     app::{App, RecordKeys},
     auth::{jwt::SessionKeys, password::Passwords},
+    codes::Codes,
     date::DateHeader,
     firehose::Subscribers,
     identity::Resolver,
     limits::Limiter,
+    mail::Mailer,
     plc_client::PlcClient,
 };
 
@@ -58,6 +62,8 @@ pub struct Platform {
     pub clock: Clock,
     /// The disk under the data folder, if its room is to be watched.
     pub disk: Option<Arc<dyn Disk>>,
+    /// The screen and button that show one-time codes while no mail server is set.
+    pub codes: Option<Arc<dyn CodeScreen>>,
 }
 
 /// Why the PDS did not start, or did not end well.
@@ -98,6 +104,9 @@ pub enum RunError {
     /// The client for other servers cannot be made.
     #[error("other servers cannot be asked")]
     Outbound(#[source] outbound::OutboundError),
+    /// The mail settings cannot be used.
+    #[error("mail cannot be sent with these settings")]
+    Mail(#[source] mail::MailSettingsError),
     /// A blocking task died.
     #[error("a task died")]
     Task(#[source] tokio::task::JoinError),
@@ -116,10 +125,11 @@ pub async fn run(
 ) -> Result<(), RunError> {
     config.normalise();
     let store = open(&config, &platform).await?;
-    let app = assemble(config, platform.clock, store.clone(), shutdown.clone()).await?;
+    let app = assemble(config, platform, store.clone(), shutdown.clone()).await?;
     let router = xrpc::router(Arc::clone(&app));
     app.tasks.spawn(account_creation::resume(Arc::clone(&app)));
     app.tasks.spawn(upkeep::keep(Arc::clone(&app)));
+    app.tasks.spawn(mail::keep(Arc::clone(&app)));
     app.tasks.spawn(status::keep(Arc::clone(&app), status.clone()));
     tracing::info!(url = app.config.public_url, "serving");
     server::serve(listener, router, shutdown).await;
@@ -149,16 +159,21 @@ async fn open(config: &Config, platform: &Platform) -> Result<Store, RunError> {
 
 async fn assemble(
     config: Config,
-    clock: Clock,
+    platform: Platform,
     store: Store,
     shutdown: CancellationToken,
 ) -> Result<Arc<App>, RunError> {
+    let clock = platform.clock;
     let secret = store.secret(SESSION_SECRET, None).await;
     let secret =
         secret.map_err(|source| RunError::Store { doing: "reading the secret of session tokens", source })?;
     let secret: &[u8; 32] = secret.as_slice().try_into().map_err(|_| RunError::Secret)?;
     let plc = PlcClient::new(&config.plc_url, config.dev_mode, clock.clone()).map_err(RunError::Plc)?;
+    let mailer = Mailer::new(config.mail.as_ref(), clock.clone(), config.hostname.clone());
+    let mailer = Arc::new(mailer.map_err(RunError::Mail)?);
     Ok(Arc::new(App {
+        codes: Codes::new(store.clone(), Arc::clone(&mailer), platform.codes, config.hostname.clone()),
+        mailer,
         sessions: SessionKeys::new(secret, config.service_did()),
         passwords: Passwords::default(),
         limiter: Limiter::new(config.rate_limits, clock.clone()),

@@ -86,7 +86,11 @@ pub async fn read_body(mut response: reqwest::Response, bytes_max: usize) -> Res
     Ok(body)
 }
 
-fn tls(clock: Clock) -> Result<ClientConfig, OutboundError> {
+/// TLS settings with the public roots, judged by our time.
+///
+/// # Errors
+/// When rustls refuses them.
+pub(crate) fn tls(clock: Clock) -> Result<ClientConfig, OutboundError> {
     let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     let builder =
         ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(TrustedClock(clock)));

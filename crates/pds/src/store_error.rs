@@ -43,6 +43,13 @@ impl From<StoreError> for XrpcError {
             StoreError::RepoNeedsRepair { .. } => Self::unavailable("RepoNeedsRepair", text, REPAIR_RETRY_S),
             StoreError::SessionOver => Self::expired_token("Token has been revoked"),
             StoreError::TokenInvalid => Self::invalid_token("Token is invalid"),
+            StoreError::TokenExpired => Self::expired_token("Token is expired"),
+            StoreError::InviteUnavailable => {
+                Self::bad("InvalidInviteCode", "Provided invite code not available")
+            }
+            StoreError::InvitesMinted => {
+                Self::bad("DuplicateCreate", "attempted to create additional codes in another request")
+            }
             StoreError::Import(why) => {
                 Self::invalid_request(format!("The repo cannot be imported: {}", chain(&why)))
             }

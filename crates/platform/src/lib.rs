@@ -4,6 +4,7 @@
 //! Missing hardware is normal (`Option<Box<dyn ..>>`). Nothing here does I/O; `platform-linux` does.
 
 pub mod button;
+pub mod codes;
 pub mod device;
 pub mod disk;
 pub mod power;
@@ -13,6 +14,7 @@ pub mod sim;
 pub mod time;
 
 pub use button::{Button, Edge};
+pub use codes::{CodeOffer, CodeScreen, ShownCode};
 pub use device::DeviceError;
 pub use disk::{Disk, DiskFacts, DiskKind, Space};
 pub use power::{Led, Power, PowerRequest};

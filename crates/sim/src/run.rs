@@ -151,7 +151,7 @@ impl Appliance {
         let (live, live_taken) = watch::channel(Live::default());
         let service = Service {
             config: pds_config(args, pds_listener.local_addr()?.port(), &addresses),
-            platform: pds::Platform { clock: world.clock(), disk: Some(world.disk()) },
+            platform: pds::Platform { clock: world.clock(), disk: Some(world.disk()), codes: None },
             listener: pds_listener,
             plugged: world.plugged(),
             status,

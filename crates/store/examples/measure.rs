@@ -77,6 +77,7 @@ impl Bench {
             password_hash: String::new(),
             signing_key: SigningKey::generate().expect("randomness"),
             plc_operation: None,
+            invite: None,
         };
         self.store.begin_account(new).await.expect("begun");
         self.store.complete_account(&did, Status::Active).await.expect("an account");

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::Store;
 use crate::error::StoreError;
+use crate::invite;
 use crate::writer::Tx;
 
 /// The state of an account.
@@ -105,6 +106,8 @@ pub struct NewAccount {
     pub signing_key: SigningKey,
     /// The signed operation to send to the PLC directory, as the bytes to send; `None` when the DID was brought along.
     pub plc_operation: Option<Vec<u8>>,
+    /// The invite code that it uses.
+    pub invite: Option<String>,
 }
 
 /// An account creation under way.
@@ -211,7 +214,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::HandleTaken`], [`StoreError::EmailTaken`], [`StoreError::DidTaken`] when an account or another
-    /// creation holds them; [`StoreError::ClockUntrusted`], [`StoreError::DiskFull`], or a failure of the disk.
+    /// creation holds them; [`StoreError::InviteUnavailable`]; [`StoreError::ClockUntrusted`],
+    /// [`StoreError::DiskFull`], or a failure of the disk.
     pub async fn begin_account(&self, new: NewAccount) -> Result<Intent, StoreError> {
         self.inner.writer()?.call(move |tx| begin(tx, new)).await
     }
@@ -316,14 +320,19 @@ fn begin(tx: &mut Tx<'_>, new: NewAccount) -> Result<Intent, StoreError> {
     tx.env.room.check()?;
     let email = new.email.map(|email| email.to_lowercase());
     check_free(tx.conn, &new.did, &new.handle, email.as_deref())?;
+    if let Some(code) = &new.invite
+        && !invite::available(tx.conn, code)?
+    {
+        return Err(StoreError::InviteUnavailable);
+    }
     let created_at_us = tx.env.now()?.unix_micros();
     // The key is durable before the row that names it. It is written here, under the check, so that nobody ever
     // overwrites the key of an account that lives. A row that then fails leaves a key that the next try overwrites.
     tx.write_key(&new.did, &new.signing_key)?;
     tx.conn
         .prepare_cached(
-            "INSERT INTO intent (did, handle, email, password_hash, plc_operation, created_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            "INSERT INTO intent (did, handle, email, password_hash, plc_operation, created_at, invite) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )
         .and_then(|mut s| {
             s.execute(params![
@@ -332,7 +341,8 @@ fn begin(tx: &mut Tx<'_>, new: NewAccount) -> Result<Intent, StoreError> {
                 email,
                 new.password_hash,
                 new.plc_operation,
-                time_to_sql(created_at_us)
+                time_to_sql(created_at_us),
+                new.invite
             ])
         })
         .map_err(StoreError::db("storing an intent"))?;

@@ -134,9 +134,18 @@ pub enum StoreError {
         /// The name.
         name: String,
     },
-    /// A one-time code is wrong or too old.
-    #[error("the code is wrong or has expired")]
+    /// A one-time code is wrong, used up or replaced.
+    #[error("the code is wrong")]
     TokenInvalid,
+    /// A one-time code is too old.
+    #[error("the code has expired")]
+    TokenExpired,
+    /// An invite code is unknown, disabled or used up.
+    #[error("the invite code is not available")]
+    InviteUnavailable,
+    /// Another request has made the account's invite codes meanwhile.
+    #[error("the account's invite codes were made by another request")]
+    InvitesMinted,
     /// An import was refused.
     #[error("the imported repo was refused")]
     Import(#[from] crate::import::ImportError),

@@ -10,6 +10,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::Store;
 use crate::account::{self, Account, Head, Status, tid_to_sql, time_to_sql};
 use crate::error::StoreError;
+use crate::invite;
 use crate::session;
 use crate::write::CommitMeta;
 use crate::writer::Tx;
@@ -99,7 +100,7 @@ impl Store {
             .await
     }
 
-    /// Replaces the password and ends all sessions.
+    /// Replaces the password, ends all sessions and voids the code that could set another.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], or a failure of the disk.
@@ -110,12 +111,15 @@ impl Store {
             .call(move |tx| {
                 let account = account::require(tx.conn, &did)?;
                 tx.set("UPDATE account SET password_hash = ?2 WHERE id = ?1", params![account.id, hash])?;
+                let sql = "DELETE FROM email_token WHERE account = ?1 AND purpose = 'reset_password'";
+                tx.set(sql, [account.id])?;
                 session::revoke_all(tx.conn, account.id, None)
             })
             .await
     }
 
-    /// Replaces the e-mail address; `confirmed_at` says when it was confirmed, if it was.
+    /// Replaces the e-mail address; `confirmed_at` says when it was confirmed, if it was. Codes that were sent to the old
+    /// address are void.
     ///
     /// # Errors
     /// [`StoreError::EmailTaken`], [`StoreError::AccountNotFound`], or a failure of the disk.
@@ -135,6 +139,7 @@ impl Store {
                 if other.is_some_and(|other| other.id != account.id) {
                     return Err(StoreError::EmailTaken);
                 }
+                tx.set("DELETE FROM email_token WHERE account = ?1", [account.id])?;
                 let sql = "UPDATE account SET email = ?2, email_confirmed_at = ?3 WHERE id = ?1";
                 tx.set(sql, params![account.id, email, confirmed_at])
             })
@@ -230,11 +235,11 @@ fn announce(tx: &mut Tx<'_>, account: &Account, events: &[Announcement]) -> Resu
     Ok(())
 }
 
-type IntentRow = (String, Option<String>, String, i64);
+type IntentRow = (String, Option<String>, String, Option<String>);
 
 fn take_intent(tx: &Tx<'_>, did: &Did) -> Result<IntentRow, StoreError> {
     tx.conn
-        .prepare_cached("SELECT handle, email, password_hash, created_at FROM intent WHERE did = ?1")
+        .prepare_cached("SELECT handle, email, password_hash, invite FROM intent WHERE did = ?1")
         .and_then(|mut s| {
             s.query_row([did.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
                 .optional()
@@ -245,7 +250,7 @@ fn take_intent(tx: &Tx<'_>, did: &Did) -> Result<IntentRow, StoreError> {
 
 fn complete(tx: &mut Tx<'_>, did: &Did, status: Status) -> Result<Account, StoreError> {
     let now = tx.env.now()?;
-    let (handle, email, password_hash, _) = take_intent(tx, did)?;
+    let (handle, email, password_hash, invite) = take_intent(tx, did)?;
     let mut empty = Tree::empty();
     let tree = empty.commit();
     let repo = tx.new_repo_id()?;
@@ -272,6 +277,9 @@ fn complete(tx: &mut Tx<'_>, did: &Did, status: Status) -> Result<Account, Store
         store_node(tx, repo, cid, rev, block)?;
     }
     account::remove_intent(tx, did)?;
+    if let Some(code) = invite {
+        invite::record_use(tx, &code, did, now)?;
+    }
     tx.set_flushed_head(repo, id, &head)?;
     let account = account::require(tx.conn, did)?;
     if status == Status::Active {

@@ -16,6 +16,9 @@ use crate::writer::Tx;
 /// Rows that one slice removes: some milliseconds of the writer's time.
 const SLICE_ROWS: usize = 256;
 
+/// How long a code is kept after its end, microseconds: a day, in which a mail that was late is read.
+const OLD_CODE_KEPT_US: u64 = 24 * 3600 * 1_000_000;
+
 /// What a round of maintenance removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Maintained {
@@ -117,16 +120,25 @@ fn prune_blobs(tx: &mut Tx<'_>, now: TrustedTime) -> Result<usize, StoreError> {
 
 fn prune_tokens(tx: &mut Tx<'_>, now: TrustedTime) -> Result<usize, StoreError> {
     let now_us = time_to_sql(now.unix_micros());
+    // An old code is kept for a while, so that whoever types it learns that it is old and not wrong.
+    let day_ago_us = time_to_sql(now.unix_micros().saturating_sub(OLD_CODE_KEPT_US));
     let mut removed = 0;
-    for sql in [
-        "DELETE FROM refresh_token WHERE id IN (SELECT id FROM refresh_token WHERE expires_at < ?1 LIMIT ?2)",
-        "DELETE FROM email_token WHERE (account, purpose) IN \
-         (SELECT account, purpose FROM email_token WHERE expires_at < ?1 LIMIT ?2)",
+    for (sql, before) in [
+        (
+            "DELETE FROM refresh_token WHERE id IN \
+             (SELECT id FROM refresh_token WHERE expires_at < ?1 LIMIT ?2)",
+            now_us,
+        ),
+        (
+            "DELETE FROM email_token WHERE (account, purpose) IN \
+             (SELECT account, purpose FROM email_token WHERE expires_at < ?1 LIMIT ?2)",
+            day_ago_us,
+        ),
     ] {
         removed += tx
             .conn
             .prepare_cached(sql)
-            .and_then(|mut s| s.execute(params![now_us, slice()]))
+            .and_then(|mut s| s.execute(params![before, slice()]))
             .map_err(StoreError::db("pruning tokens"))?;
     }
     Ok(removed)

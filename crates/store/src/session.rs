@@ -39,6 +39,8 @@ pub struct Rotated {
     pub expires_at_us: u64,
     /// Name of the app password that opened the session, if any.
     pub app_password: Option<String>,
+    /// Whether that app password is a privileged one.
+    pub privileged: bool,
 }
 
 /// A password for one app.
@@ -201,7 +203,7 @@ impl Store {
     /// Uses a one-time code up.
     ///
     /// # Errors
-    /// [`StoreError::TokenInvalid`] when it is wrong or too old.
+    /// [`StoreError::TokenInvalid`] when it is wrong, [`StoreError::TokenExpired`] when it is too old.
     pub async fn take_email_token(
         &self,
         did: &Did,
@@ -212,22 +214,52 @@ impl Store {
         let did = did.clone();
         self.inner
             .writer()?
-            .call(move |tx| {
-                let account = account::require(tx.conn, &did)?;
-                let taken = tx
-                    .conn
-                    .prepare_cached(
-                        "DELETE FROM email_token \
-                         WHERE account = ?1 AND purpose = ?2 AND hash = ?3 AND expires_at > ?4",
-                    )
-                    .and_then(|mut s| {
-                        s.execute(params![account.id, purpose, hash, time_to_sql(now.unix_micros())])
-                    })
-                    .map_err(StoreError::db("using a code"))?;
-                if taken == 0 { Err(StoreError::TokenInvalid) } else { Ok(()) }
-            })
+            .call(move |tx| take_token(tx.conn, Some(&did), purpose, hash, now).map(|_| ()))
             .await
     }
+
+    /// Uses a one-time code up, whoever's it is; gives its owner.
+    ///
+    /// # Errors
+    /// As [`Store::take_email_token`].
+    pub async fn take_email_token_of_anyone(
+        &self,
+        purpose: &'static str,
+        hash: [u8; 32],
+        now: TrustedTime,
+    ) -> Result<Did, StoreError> {
+        self.inner.writer()?.call(move |tx| take_token(tx.conn, None, purpose, hash, now)).await
+    }
+}
+
+fn take_token(
+    conn: &Connection,
+    did: Option<&Did>,
+    purpose: &'static str,
+    hash: [u8; 32],
+    now: TrustedTime,
+) -> Result<Did, StoreError> {
+    let doing = "using a code";
+    let found: Option<(i64, i64, String)> = conn
+        .prepare_cached(
+            "SELECT t.account, t.expires_at, a.did FROM email_token t JOIN account a ON a.id = t.account \
+             WHERE t.purpose = ?1 AND t.hash = ?2 AND (?3 IS NULL OR a.did = ?3)",
+        )
+        .and_then(|mut s| {
+            s.query_row(params![purpose, hash, did.map(Did::as_str)], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()
+        })
+        .map_err(StoreError::db(doing))?;
+    let (account, expires_at, owner) = found.ok_or(StoreError::TokenInvalid)?;
+    if expires_at <= time_to_sql(now.unix_micros()) {
+        return Err(StoreError::TokenExpired);
+    }
+    conn.prepare_cached("DELETE FROM email_token WHERE account = ?1 AND purpose = ?2")
+        .and_then(|mut s| s.execute(params![account, purpose]))
+        .map_err(StoreError::db(doing))?;
+    Did::parse(&owner).map_err(|e| StoreError::corrupt(e.to_string()))
 }
 
 fn insert(conn: &Connection, token: &NewRefreshToken, account: i64) -> Result<(), StoreError> {
@@ -251,8 +283,9 @@ fn rotate(
     let doing = "refreshing a session";
     let row = conn
         .prepare_cached(
-            "SELECT t.expires_at, t.next_id, t.app_password, a.did \
-             FROM refresh_token t JOIN account a ON a.id = t.account WHERE t.id = ?1",
+            "SELECT t.expires_at, t.next_id, t.app_password, a.did, coalesce(p.privileged, 0) \
+             FROM refresh_token t JOIN account a ON a.id = t.account \
+             LEFT JOIN app_password p ON p.account = t.account AND p.name = t.app_password WHERE t.id = ?1",
         )
         .and_then(|mut s| {
             s.query_row([id], |row| {
@@ -260,12 +293,13 @@ fn rotate(
                 let next_id: Option<String> = row.get(1)?;
                 let app_password: Option<String> = row.get(2)?;
                 let did: String = row.get(3)?;
-                Ok((expires_at.unsigned_abs(), next_id, app_password, did))
+                let privileged: bool = row.get(4)?;
+                Ok((expires_at.unsigned_abs(), next_id, app_password, did, privileged))
             })
             .optional()
         })
         .map_err(StoreError::db(doing))?;
-    let Some((old_expires_at_us, next_id, app_password, did)) = row else {
+    let Some((old_expires_at_us, next_id, app_password, did, privileged)) = row else {
         return Err(StoreError::SessionOver);
     };
     if old_expires_at_us <= now_us {
@@ -301,7 +335,7 @@ fn rotate(
             expires_at_us
         }
     };
-    Ok(Rotated { account, next_id, expires_at_us, app_password })
+    Ok(Rotated { account, next_id, expires_at_us, app_password, privileged })
 }
 
 pub(crate) fn revoke_all(

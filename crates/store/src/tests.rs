@@ -73,6 +73,7 @@ impl Bench {
             password_hash: "hash".to_owned(),
             signing_key: key,
             plc_operation: Some(b"operation".to_vec()),
+            invite: None,
         };
         self.store.begin_account(new).await.unwrap();
         self.store.complete_account(&did, Status::Active).await.unwrap();

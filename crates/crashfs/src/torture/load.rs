@@ -230,6 +230,7 @@ impl Load {
             password_hash: "a hash".to_owned(),
             signing_key: key,
             plc_operation: operation,
+            invite: None,
         };
         self.store.begin_account(new).await.map_err(refused("to begin an account"))?;
         self.answered(&call, &format!("{did} is begun"));

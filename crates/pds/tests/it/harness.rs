@@ -124,7 +124,7 @@ impl Pds {
         let (status, receiver) = watch::channel(PdsStatus::default());
         self.status = receiver;
         self.shutdown = CancellationToken::new();
-        let platform = Platform { clock: self.clock.clone(), disk: None };
+        let platform = Platform { clock: self.clock.clone(), disk: None, codes: None };
         self.server.spawn(pds::run(config, platform, listener, status, self.shutdown.clone()));
         self.wait_status(|s| s.state == PdsState::Serving).await;
     }

@@ -28,6 +28,9 @@ CREATE TABLE invite_use (
 ) WITHOUT ROWID, STRICT;
 CREATE INDEX invite_use_by ON invite_use (used_by);
 
+-- The code that a sign-up under way will use.
+ALTER TABLE intent ADD COLUMN invite TEXT;
+
 -- Records and blobs that the operator hides. `subject`: an at:// URI without authority's handle, or a CID.
 CREATE TABLE takedown (
     did TEXT NOT NULL,

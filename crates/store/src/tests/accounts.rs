@@ -18,6 +18,7 @@ fn new(did: &str, handle: &str, email: &str) -> NewAccount {
         password_hash: "hash".to_owned(),
         signing_key: SigningKey::generate().unwrap(),
         plc_operation: Some(b"signed".to_vec()),
+        invite: None,
     }
 }
 
@@ -201,7 +202,7 @@ async fn a_code_works_once_and_in_time() {
     let now = bench.config.clock.now().unwrap();
     let take = async |hash: u8| bench.store.take_email_token(&alice.did, "reset", [hash; 32], now).await;
     bench.store.set_email_token(&alice.did, "reset", [1; 32], NOW_US - 1).await.unwrap();
-    assert!(matches!(take(1).await, Err(StoreError::TokenInvalid)));
+    assert!(matches!(take(1).await, Err(StoreError::TokenExpired)));
     bench.store.set_email_token(&alice.did, "reset", [2; 32], NOW_US + 1_000_000).await.unwrap();
     assert!(matches!(take(1).await, Err(StoreError::TokenInvalid)));
     take(2).await.unwrap();
@@ -246,4 +247,103 @@ async fn refuses_foreign_and_newer_databases() {
     Store::open(config("newer")).unwrap().close().await.unwrap();
     plant("newer", "PRAGMA user_version = 1000");
     assert!(matches!(Store::open(config("newer")), Err(OpenError::TooNew { found: 1000, .. })));
+}
+
+fn invite(code: &str, account: &str, uses_max: u32) -> crate::NewInvite {
+    crate::NewInvite {
+        code: code.to_owned(),
+        account: account.to_owned(),
+        created_by: crate::ADMIN.to_owned(),
+        uses_max,
+    }
+}
+
+#[tokio::test]
+async fn an_invite_is_used_as_often_as_it_allows_and_a_sign_up_given_up_gives_it_back() {
+    let bench = Bench::new();
+    let now = bench.config.clock.now().unwrap();
+    bench.store.add_invites(vec![invite("two", "admin", 2), invite("void", "admin", 9)], now).await.unwrap();
+    bench.store.disable_invites(vec!["void".to_owned()], Vec::new()).await.unwrap();
+    let begin = async |name: &str, code: &str| {
+        let wanted = NewAccount {
+            invite: Some(code.to_owned()),
+            ..new(&format!("did:plc:{name}"), &format!("{name}.test"), &format!("{name}@mail.test"))
+        };
+        bench.store.begin_account(wanted).await.map(|intent| intent.did)
+    };
+    for code in ["none", "void"] {
+        assert!(matches!(begin("nobody", code).await, Err(StoreError::InviteUnavailable)), "{code}");
+    }
+    let first = begin("first", "two").await.unwrap();
+    let second = begin("second", "two").await.unwrap();
+    assert!(matches!(begin("third", "two").await, Err(StoreError::InviteUnavailable)));
+    bench.store.abandon_account(&second).await.unwrap();
+    let third = begin("third", "two").await.unwrap();
+    for did in [&first, &third] {
+        bench.store.complete_account(did, Status::Active).await.unwrap();
+    }
+    assert!(matches!(begin("fourth", "two").await, Err(StoreError::InviteUnavailable)));
+    let (kept, by) = bench
+        .store
+        .read(move |r| Ok((r.invite("two")?.unwrap(), r.invited_by(&first)?.unwrap())))
+        .await
+        .unwrap();
+    assert_eq!(kept, by);
+    let mut used: Vec<&str> = kept.uses.iter().map(|u| u.used_by.as_str()).collect();
+    used.sort_unstable();
+    assert_eq!(used, ["did:plc:first", "did:plc:third"]);
+}
+
+#[tokio::test]
+async fn earned_invites_are_minted_once_and_are_void_without_the_right() {
+    let bench = Bench::new();
+    let alice = bench.account("alice").await;
+    let now = bench.config.clock.now().unwrap();
+    let mint = async |code: &str, total: usize| {
+        bench.store.mint_invites(&alice.did, vec![code.to_owned()], total, now).await
+    };
+    assert!(!mint("a", 1).await.unwrap()[0].disabled);
+    assert!(matches!(mint("b", 1).await, Err(StoreError::InvitesMinted)));
+    let rights = crate::InviteRights { disabled: true, note: Some("spam".to_owned()) };
+    bench.store.set_invite_rights(&alice.did, rights.clone()).await.unwrap();
+    assert!(mint("b", 2).await.unwrap()[0].disabled);
+    let did = alice.did.clone();
+    let (all, kept) = bench
+        .store
+        .read(move |r| {
+            let account = r.account_by_did(&did)?.unwrap();
+            Ok((r.invites_of(did.as_str())?, r.invite_rights(&account)?))
+        })
+        .await
+        .unwrap();
+    assert_eq!((all.len(), kept), (2, rights));
+    bench.store.disable_invites(Vec::new(), vec![alice.did.to_string()]).await.unwrap();
+    assert!(!bench.store.read(|r| r.invite_is_available("a")).await.unwrap());
+}
+
+#[tokio::test]
+async fn invites_are_listed_page_by_page_in_both_orders() {
+    use crate::InviteOrder::{Recent, Usage};
+    let bench = Bench::new();
+    for (second, code) in ["b", "a", "c"].into_iter().enumerate() {
+        bench.clock.advance(Duration::from_secs(second as u64));
+        let now = bench.config.clock.now().unwrap();
+        bench.store.add_invites(vec![invite(code, "admin", 3)], now).await.unwrap();
+    }
+    let wanted =
+        NewAccount { invite: Some("a".to_owned()), ..new("did:plc:first", "first.test", "first@mail.test") };
+    let did = bench.store.begin_account(wanted).await.unwrap().did;
+    bench.store.complete_account(&did, Status::Active).await.unwrap();
+    for (order, expected) in [(Recent, ["c", "a", "b"]), (Usage, ["a", "b", "c"])] {
+        let mut seen: Vec<String> = Vec::new();
+        while seen.len() < 3 {
+            let after = seen.last().cloned();
+            let page = bench.store.read(move |r| r.list_invites(order, after.as_deref(), 1)).await.unwrap();
+            seen.extend(page.into_iter().map(|i| i.code));
+        }
+        assert_eq!(seen, expected);
+        let after = seen.last().cloned();
+        let end = bench.store.read(move |r| r.list_invites(order, after.as_deref(), 1)).await.unwrap();
+        assert!(end.is_empty());
+    }
 }

@@ -21,14 +21,12 @@ use crate::{
     handles,
     input::{Json, field},
     limits,
+    mail::address,
     server::Peer,
 };
 
 /// The name of this method, which a service token for it carries.
 const METHOD: &str = "com.atproto.server.createAccount";
-
-/// Longest e-mail address, bytes (RFC 5321 section 4.5.3.1.3).
-const EMAIL_BYTES_MAX: usize = 254;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -40,6 +38,8 @@ struct Input {
     password: Option<String>,
     #[serde(default)]
     did: Option<String>,
+    #[serde(default)]
+    invite_code: Option<String>,
     #[serde(default)]
     recovery_key: Option<String>,
     #[serde(default)]
@@ -87,7 +87,12 @@ async fn check(
     if input.plc_op.is_some() {
         return Err(XrpcError::invalid_request("Unsupported input: \"plcOp\""));
     }
-    let email = email(input.email)?;
+    let invite = input.invite_code.filter(|code| !code.is_empty());
+    if app.config.invite_required && invite.is_none() {
+        return Err(XrpcError::bad("InvalidInviteCode", "No invite code provided"));
+    }
+    let email = input.email.filter(|e| !e.is_empty());
+    let email = address::check(&email.ok_or_else(|| XrpcError::invalid_request("Email is required"))?)?;
     let handle = handles::check_new(&input.handle, &app.config.handle_domains)?;
     let did = match input.did {
         None => None,
@@ -103,8 +108,13 @@ async fn check(
         ));
     }
     // Names that are taken are refused before the costly hash; the store checks them again.
-    let (wanted, address) = (handle.clone(), email.clone());
+    let (wanted, address, code) = (handle.clone(), email.clone(), invite.clone());
     let taken = app.store.read(move |r| {
+        if let Some(code) = code
+            && !r.invite_is_available(&code)?
+        {
+            return Ok(Some(store::StoreError::InviteUnavailable));
+        }
         Ok(match (r.account_by_handle(&wanted)?, r.account_by_email(&address)?) {
             (Some(_), _) => Some(store::StoreError::HandleTaken),
             (None, Some(_)) => Some(store::StoreError::EmailTaken),
@@ -115,7 +125,7 @@ async fn check(
         return Err(taken.into());
     }
     let password_hash = app.passwords.hash(password).await?;
-    Ok(account_creation::Request { handle, email: Some(email), password_hash, recovery_key, did })
+    Ok(account_creation::Request { handle, email: Some(email), password_hash, recovery_key, did, invite })
 }
 
 /// Checks an identity brought along: a service token must show that its owner sends it.
@@ -130,21 +140,6 @@ async fn brought(
     let method = Nsid::parse(METHOD).map_err(XrpcError::internal)?;
     let issuer = service::check(app, token.ok_or_else(missing)?, &method, now).await?;
     if issuer == did { Ok(did) } else { Err(missing()) }
-}
-
-fn email(given: Option<String>) -> Result<String, XrpcError> {
-    let email =
-        given.filter(|e| !e.is_empty()).ok_or_else(|| XrpcError::invalid_request("Email is required"))?;
-    let email = email.trim().to_lowercase();
-    let unsupported =
-        || XrpcError::invalid_request("This email address is not supported, please use a different email.");
-    let (local, domain) = email.rsplit_once('@').ok_or_else(unsupported)?;
-    let printable = email.bytes().all(|b| b.is_ascii_graphic() || !b.is_ascii());
-    let domain_ok = domain.contains('.') && !domain.starts_with('.') && !domain.ends_with('.');
-    if local.is_empty() || local.contains('@') || !printable || !domain_ok || email.len() > EMAIL_BYTES_MAX {
-        return Err(unsupported());
-    }
-    Ok(email)
 }
 
 fn recovery_key(text: &str) -> Result<PublicKey, XrpcError> {

@@ -26,7 +26,7 @@ pub(in crate::xrpc) async fn handle(State(app): State<Shared>) -> Response {
     json(&Output {
         did: &app.config.service_did(),
         available_user_domains: &app.config.handle_domains,
-        invite_code_required: false,
+        invite_code_required: app.config.invite_required,
         phone_verification_required: false,
         blob_upload_limit: app.config.blob_bytes_max,
         links: Empty {},
