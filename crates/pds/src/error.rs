@@ -29,8 +29,6 @@ struct Inner {
     cause: Option<String>,
     /// Seconds after which trying again makes sense, sent as `Retry-After`.
     retry_after_s: Option<u32>,
-    /// `WWW-Authenticate`, for answers that must carry it.
-    challenge: Option<&'static str>,
     /// The rate limit that was exceeded.
     standing: Option<Standing>,
 }
@@ -45,7 +43,6 @@ impl XrpcError {
             message: message.into(),
             cause: None,
             retry_after_s: None,
-            challenge: None,
             standing: None,
         }))
     }
@@ -65,7 +62,7 @@ impl XrpcError {
     /// 401 `AuthMissing`: no `Authorization` header came.
     #[must_use]
     pub fn auth_missing() -> Self {
-        Self::new(StatusCode::UNAUTHORIZED, "AuthMissing", "Authentication Required").challenge("Bearer")
+        Self::new(StatusCode::UNAUTHORIZED, "AuthMissing", "Authentication Required")
     }
 
     /// 401 `AuthenticationRequired`: credentials came and do not fit.
@@ -154,11 +151,6 @@ impl XrpcError {
         err
     }
 
-    fn challenge(mut self, scheme: &'static str) -> Self {
-        self.0.challenge = Some(scheme);
-        self
-    }
-
     /// The error's name, as clients match on it.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -233,9 +225,6 @@ impl IntoResponse for XrpcError {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
         if let Some(seconds) = inner.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if let Some(scheme) = inner.challenge {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
         }
         response
     }

@@ -10,10 +10,11 @@ use atproto::{
 use axum::{
     body::{Body, Bytes},
     extract::{FromRequest, FromRequestParts, Query, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, StatusCode, header, request::Parts},
 };
 use http_body_util::BodyExt;
 use serde::Deserialize;
+use serde_json::error::Category;
 
 use crate::error::XrpcError;
 
@@ -63,11 +64,7 @@ pub(crate) async fn read_body(headers: &HeaderMap, mut body: Body, limit: usize)
 pub(crate) async fn next_data(body: &mut Body) -> Result<Option<Bytes>, XrpcError> {
     loop {
         let frame = tokio::time::timeout(BODY_IDLE, body.frame()).await.map_err(|_| {
-            XrpcError::new(
-                axum::http::StatusCode::REQUEST_TIMEOUT,
-                "RequestTimeout",
-                "The request body stopped coming",
-            )
+            XrpcError::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeout", "The request body stopped coming")
         })?;
         match frame {
             None => return Ok(None),
@@ -98,13 +95,25 @@ impl<const MAX: usize> Json<MAX> {
     /// Parses the body by the method's schema.
     ///
     /// # Errors
-    /// 400 `InvalidRequest`. The text never quotes the input: it may hold a password, and refusals are logged.
+    /// 400 `SyntaxError` for what is no JSON object or list, 400 `InvalidRequest` for one of another form. The text never
+    /// quotes the input: it may hold a password, and refusals are logged.
     pub(crate) fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, XrpcError> {
+        let first = self.0.iter().find(|byte| !byte.is_ascii_whitespace());
+        if first.is_some_and(|byte| !matches!(byte, b'{' | b'[')) {
+            return Err(XrpcError::bad("SyntaxError", "The request body is no JSON object"));
+        }
         serde_json::from_slice(&self.0).map_err(|e| describe(&e))
     }
 }
 
 fn describe(err: &serde_json::Error) -> XrpcError {
+    if matches!(err.classify(), Category::Syntax | Category::Eof) && err.column() > 0 {
+        let (line, column) = (err.line(), err.column());
+        return XrpcError::bad(
+            "SyntaxError",
+            format!("The request body is no JSON: wrong at line {line} column {column}"),
+        );
+    }
     let text = err.to_string();
     let detail = if text.starts_with("missing field") {
         text
@@ -133,7 +142,14 @@ impl<S: Send + Sync, const MAX: usize> FromRequest<S> for Json<MAX> {
                 ));
             }
         }
-        read_body(&parts.headers, body, MAX).await.map(Self)
+        read_body(&parts.headers, body, MAX).await.map(Self).map_err(|err| {
+            // The reference's JSON reader has a name of its own for this.
+            if err.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                XrpcError::new(err.status(), "PayloadTooLargeError", err.message().to_owned())
+            } else {
+                err
+            }
+        })
     }
 }
 

@@ -11,6 +11,7 @@ mod codes;
 pub mod config;
 mod date;
 mod documents;
+mod drain;
 pub mod error;
 mod firehose;
 mod handles;

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, extract::Request};
+use axum::{Router, body::Body, extract::Request, http::header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -15,8 +15,10 @@ use tokio::{
     sync::Semaphore,
     task::JoinSet,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
+
+use crate::drain::Drained;
 
 /// Connections at once. Each idle one costs some 20 KiB; the kernel's queue holds further ones back.
 const CONNECTIONS_MAX: usize = 1024;
@@ -90,8 +92,15 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, shutdow
         tracing::debug!("TCP_NODELAY refused: {e}");
     }
     let peer = Peer(peer.ip());
+    let reading_on = TaskTracker::new();
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
+        // Who waits for leave to send is not asked for what nobody wants.
+        let waits = request.headers().contains_key(header::EXPECT);
+        let mut request = if waits {
+            request.map(Body::new)
+        } else {
+            request.map(|body| Body::new(Drained::new(body, reading_on.clone())))
+        };
         request.extensions_mut().insert(peer);
         router.clone().oneshot(request)
     });

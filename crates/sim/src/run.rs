@@ -276,6 +276,18 @@ fn pds_config(args: &RunArgs, port: u16, addresses: &Addresses) -> pds::Config {
         PLC_BUILTIN.clone_into(&mut config.plc_identity);
     }
     config.rate_limits = pds::limits::RateLimits::times(args.rate_limit_multiplier);
+    let setting =
+        |name: &str| std::env::var(format!("PERCH_PDS_{name}")).ok().filter(|text| !text.is_empty());
+    let service = |of: &str| {
+        let (url, did) = (setting(&format!("{of}_URL"))?, setting(&format!("{of}_DID"))?);
+        Some(pds::config::Service { url, did })
+    };
+    config.appview = service("APPVIEW");
+    config.report_service = service("REPORT_SERVICE");
+    config.admin_password = setting("ADMIN_PASSWORD").map(pds::config::Secret::new);
+    if let (Some(url), Some(from)) = (setting("SMTP_URL"), setting("EMAIL_FROM")) {
+        config.mail = Some(pds::config::Mail { smtp_url: pds::config::Secret::new(url), from });
+    }
     config
 }
 

@@ -8,7 +8,7 @@ use std::{path::Path, time::Instant};
 use anyhow::{Result, bail};
 
 use crate::{
-    clients, cross, install,
+    clients, cross, install, parity,
     shell::{cargo, run as run_command, run_lines, say},
     tidy,
 };
@@ -44,6 +44,7 @@ const STEPS: &[Step] = &[
     Step { name: "first-light", about: "perch serves, restarts and keeps", run: first_light },
     Step { name: "clients-npm", about: "@atproto/api, @atproto/repo, @atproto/sync", run: clients::npm },
     Step { name: "clients-pypi", about: "the Python SDK atproto", run: clients::pypi },
+    Step { name: "parity", about: "calls and moves between Perch and the reference", run: parity::run },
     Step { name: "torture", about: "power cuts at a few hundred places", run: torture_step },
     Step { name: "cross", about: "all programs for aarch64", run: cross_build },
     Step { name: "first-light-aarch64", about: "the same check, emulated", run: first_light_aarch64 },

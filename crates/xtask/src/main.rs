@@ -8,6 +8,7 @@ mod ci;
 mod clients;
 mod cross;
 mod install;
+mod parity;
 mod shell;
 mod tidy;
 

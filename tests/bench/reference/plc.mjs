@@ -29,9 +29,10 @@ const document = async (did) => {
     service: services.map(([id, { type, endpoint }]) => ({ id: `#${id}`, type, serviceEndpoint: endpoint })),
   }
 }
-server.app.get(/^\/(did:plc:[a-z2-7]{24})$/, async (request, response, next) => {
+// Clients ask with the colons as they are or encoded.
+server.app.get(/^\/(did(?::|%3A)plc(?::|%3A)[a-z2-7]{24})$/i, async (request, response, next) => {
   try {
-    const found = await document(request.params[0])
+    const found = await document(decodeURIComponent(request.params[0]))
     if (!found) return next()
     response.type('application/did+ld+json').send(JSON.stringify(found))
   } catch (error) {

@@ -52,6 +52,8 @@ pub(crate) fn router(app: Shared) -> Router {
         .allow_methods([Method::GET, Method::HEAD, Method::PUT, Method::PATCH, Method::POST, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(EXPOSED)
+        // Answers are the same for every origin; the preflight's own dependence is written in `preflight`.
+        .vary([])
         .max_age(std::time::Duration::from_secs(CORS_MAX_AGE_S));
     routes()
         .into_iter()
@@ -62,6 +64,7 @@ pub(crate) fn router(app: Shared) -> Router {
         .layer(DefaultBodyLimit::disable())
         .layer(middleware::from_fn_with_state(Arc::clone(&app), around))
         .layer(cors)
+        .layer(middleware::from_fn(preflight))
         .with_state(app)
 }
 
@@ -83,6 +86,18 @@ fn plain_routes() -> Router<Shared> {
         .route("/.well-known/atproto-did", get(plain::atproto_did))
         .route("/robots.txt", get(plain::robots))
         .route("/", get(plain::index))
+}
+
+/// Gives the answer to a browser's preflight the form that the reference gives it: 204, kept per list of headers.
+async fn preflight(request: Request, next: Next) -> Response {
+    let is_preflight = request.method() == Method::OPTIONS;
+    let mut response = next.run(request).await;
+    if is_preflight && response.status() == StatusCode::OK {
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        let varies = HeaderValue::from_static("Access-Control-Request-Headers");
+        response.headers_mut().append(header::VARY, varies);
+    }
+    response
 }
 
 /// Headers of an answer that depends on who asks.
@@ -110,7 +125,8 @@ async fn around(State(app): State<Shared>, request: Request, next: Next) -> Resp
     if let Some(standing) = response.extensions().get::<Standing>().copied().or(by_address) {
         limits::write_headers(response.headers_mut(), standing, now.map(TrustedTime::unix_seconds));
     }
-    if authorized {
+    // Who is refused for want of a name may have one the next time.
+    if authorized || response.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::CACHE_CONTROL, PRIVATE);
         response.headers_mut().append(header::VARY, BY_AUTHORIZATION);
     }

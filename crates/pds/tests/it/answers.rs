@@ -22,6 +22,8 @@ const GENERIC: &[(&str, &str)] = &[
     ("MethodNotImplemented", "XRPC: 501"),
     ("InternalServerError", "XRPC: 500"),
     ("PayloadTooLarge", "XRPC: 413"),
+    ("PayloadTooLargeError", "the reference: 413 for a JSON body"),
+    ("SyntaxError", "the reference: the body is no JSON"),
     ("RateLimitExceeded", "XRPC: 429"),
     ("UpstreamFailure", "XRPC: 502"),
     ("UpstreamTimeout", "XRPC: 504"),

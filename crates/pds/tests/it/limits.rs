@@ -13,12 +13,12 @@ async fn bodies_beyond_the_limit_are_refused() {
     let large = json!({ "identifier": "alice.test", "password": "x".repeat(150 * 1024) });
     assert_eq!(
         pds.post(None, "com.atproto.server.createSession", &large).await.error(),
-        error(413, "PayloadTooLarge")
+        error(413, "PayloadTooLargeError")
     );
     pds.create(&alice, &json!({ "$type": "com.example.large", "text": "x".repeat(900_000) })).await.ok();
     assert_eq!(
         pds.create(&alice, &post(&"x".repeat(1_000_000))).await.error(),
-        error(413, "PayloadTooLarge")
+        error(413, "PayloadTooLargeError")
     );
     let request = pds.http.post(format!("{}/xrpc/com.atproto.server.createSession", pds.url));
     let answer =
@@ -105,4 +105,24 @@ async fn unknown_methods_paths_and_verbs_are_named() {
         (&described["did"], &described["availableUserDomains"]),
         (&json!("did:web:localhost"), &json!([".test"]))
     );
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_still_sends() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let pds = Pds::start().await;
+    let address = pds.url.strip_prefix("http://").unwrap();
+    let mut client = tokio::net::TcpStream::connect(address.replace("localhost", "127.0.0.1")).await.unwrap();
+    // More than all buffers on the way hold, so that the whole can only be sent if it is read.
+    let body = vec![0_u8; 32 * 1024 * 1024];
+    let head = format!(
+        "POST /xrpc/com.atproto.repo.uploadBlob HTTP/1.1\r\nhost: {address}\r\ncontent-type: image/png\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    client.write_all(head.as_bytes()).await.unwrap();
+    client.write_all(&body).await.expect("the server reads on");
+    let mut answer = vec![0; 12];
+    client.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 401");
 }

@@ -2,6 +2,7 @@
 
 use atproto::{
     crypto::PublicKey,
+    did_doc::DidDocument,
     didkey,
     syntax::{Did, Nsid},
 };
@@ -47,11 +48,14 @@ struct Input {
 }
 
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Output<'a> {
     #[serde(flatten)]
     tokens: Tokens,
     handle: &'a str,
     did: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    did_doc: Option<&'a DidDocument>,
 }
 
 pub(in crate::xrpc) async fn handle(
@@ -70,7 +74,14 @@ pub(in crate::xrpc) async fn handle(
     let request = check(&app, input, token.as_deref(), now).await?;
     let account = account_creation::create(&app, request).await?;
     let tokens = open_session(&app, &account, Scope::Access, app.now()?).await?;
-    let mut response = json(&Output { tokens, handle: account.handle.as_str(), did: account.did.as_str() });
+    // Clients take their server's address from it; the account is there without it, too.
+    let document = app.identity.fresh_document(&account.did).await.ok();
+    let mut response = json(&Output {
+        tokens,
+        handle: account.handle.as_str(),
+        did: account.did.as_str(),
+        did_doc: document.as_deref(),
+    });
     if let Some(standing) = standing {
         response.extensions_mut().insert(standing);
     }
