@@ -22,8 +22,9 @@ use crate::{
     error::XrpcError,
     firehose::Subscribers,
     identity::Resolver,
-    limits::{self, Limiter},
+    limits::{self, Limiter, places::Places},
     mail::Mailer,
+    metrics::Metrics,
     plc_client::PlcClient,
 };
 
@@ -42,6 +43,10 @@ pub(crate) struct App {
     pub(crate) passwords: Passwords,
     /// Counts calls.
     pub(crate) limiter: Limiter,
+    /// Bounds what one address may hold at a time.
+    pub(crate) places: Places,
+    /// Figures for Prometheus.
+    pub(crate) metrics: Arc<Metrics>,
     /// Speaks to the PLC directory.
     pub(crate) plc: PlcClient,
     /// Finds DID documents.

@@ -5,7 +5,10 @@ use std::{fmt, net::SocketAddr, path::PathBuf};
 use atproto::crypto::{PublicKey, SigningKey};
 use ipnet::IpNet;
 
-use crate::limits::RateLimits;
+use crate::{
+    limits::{PlaceLimits, RateLimits},
+    server::client::LOOPBACK,
+};
 
 /// Largest blob, bytes. Videos of the common app reach 100 MB (`facts`: the distribution's own default).
 pub const BLOB_BYTES_MAX: u64 = 104_857_600;
@@ -102,6 +105,12 @@ pub struct Config {
     pub import_bytes_max: u64,
     /// Rate limits in force.
     pub rate_limits: RateLimits,
+    /// Whoever sends it as `x-ratelimit-bypass` is not limited.
+    pub rate_limit_bypass_key: Option<Secret>,
+    /// Bounds on connections and on what takes long.
+    pub places: PlaceLimits,
+    /// Where `/metrics` listens; in dev mode it is on the main port for loopback as well.
+    pub metrics_address: Option<SocketAddr>,
 }
 
 impl Config {
@@ -124,12 +133,15 @@ impl Config {
             report_service: None,
             mail: None,
             crawlers: Vec::new(),
-            trusted_proxies: Vec::new(),
+            trusted_proxies: LOOPBACK.to_vec(),
             age_assurance: false,
             dev_mode: true,
             blob_bytes_max: BLOB_BYTES_MAX,
             import_bytes_max: IMPORT_BYTES_MAX,
             rate_limits: RateLimits::default(),
+            rate_limit_bypass_key: None,
+            places: PlaceLimits::default(),
+            metrics_address: None,
         }
     }
 

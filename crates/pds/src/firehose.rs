@@ -20,7 +20,7 @@ use futures_util::SinkExt;
 use store::{Event, StoreError, Subscription};
 use tokio::time::{Instant, timeout};
 
-use crate::{app::App, error::XrpcError};
+use crate::{app::App, error::XrpcError, limits};
 
 /// Subscribers at once. Relays, a few labelers and tools; each costs some 100 KiB of buffers.
 const SUBSCRIBERS_MAX: usize = 64;
@@ -90,7 +90,7 @@ impl Drop for Place {
     }
 }
 
-/// Answers the upgrade and serves the events after `cursor`; none means: from now on.
+/// Answers the upgrade and serves the events after `cursor`; none means: from now on. Holds the client's place as long.
 ///
 /// # Errors
 /// 503 when all places are taken.
@@ -98,6 +98,7 @@ pub(crate) fn accept(
     app: Arc<App>,
     upgrade: WebSocketUpgrade,
     cursor: Option<u64>,
+    of_client: Option<limits::places::Place>,
 ) -> Result<Response, XrpcError> {
     let place = app.subscribers.enter().ok_or_else(|| {
         XrpcError::unavailable("TooManySubscribers", "All firehose places of this server are taken", 60)
@@ -116,7 +117,7 @@ pub(crate) fn accept(
                     () = app.shutdown.cancelled() => End::Shutdown,
                 };
                 // The place is free at once: whoever says goodbye is no subscriber any more.
-                drop(place);
+                drop((place, of_client));
                 subscriber.close(end).await;
             })
         }))

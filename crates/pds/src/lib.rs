@@ -20,11 +20,13 @@ mod input;
 mod known_records;
 pub mod limits;
 pub mod mail;
+mod metrics;
 mod mime;
 pub mod outbound;
 pub mod plc_client;
 mod proxy;
 mod server;
+pub mod settings;
 mod status;
 mod store_error;
 mod upkeep;
@@ -39,6 +41,7 @@ use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use config::Config;
+pub use server::{Acceptor, Plain};
 
 use crate::{
     account_creation::Creations,
@@ -48,9 +51,11 @@ use crate::{
     date::DateHeader,
     firehose::Subscribers,
     identity::Resolver,
-    limits::Limiter,
+    limits::{Limiter, places::Places},
     mail::Mailer,
+    metrics::Metrics,
     plc_client::PlcClient,
+    server::Door,
 };
 
 /// Name of the secret that signs session tokens.
@@ -108,6 +113,15 @@ pub enum RunError {
     /// The mail settings cannot be used.
     #[error("mail cannot be sent with these settings")]
     Mail(#[source] mail::MailSettingsError),
+    /// The address of the figures cannot be listened on.
+    #[error("cannot listen on {address} for /metrics (metrics_address)")]
+    Metrics {
+        /// The address.
+        address: std::net::SocketAddr,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
     /// A blocking task died.
     #[error("a task died")]
     Task(#[source] tokio::task::JoinError),
@@ -118,6 +132,21 @@ pub enum RunError {
 /// # Errors
 /// [`RunError`]; nothing is served then.
 pub async fn run(
+    config: Config,
+    platform: Platform,
+    listener: TcpListener,
+    status: watch::Sender<PdsStatus>,
+    shutdown: CancellationToken,
+) -> Result<(), RunError> {
+    run_with(Plain, config, platform, listener, status, shutdown).await
+}
+
+/// [`run`], speaking HTTP on the streams that `acceptor` makes of the connections.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with<A: Acceptor>(
+    acceptor: A,
     mut config: Config,
     platform: Platform,
     listener: TcpListener,
@@ -125,15 +154,26 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), RunError> {
     config.normalise();
+    // Bound before the store is opened: a taken port is the likelier mistake.
+    let metrics_listener = metrics_listener(&config).await?;
     let store = open(&config, &platform).await?;
+    let disk = platform.disk.clone();
     let app = assemble(config, platform, store.clone(), shutdown.clone()).await?;
-    let router = xrpc::router(Arc::clone(&app));
+    let door = Door { places: app.places.clone(), metrics: Arc::clone(&app.metrics) };
+    let mut router = xrpc::router(Arc::clone(&app));
+    if app.config.dev_mode {
+        router = router.merge(metrics::router(Arc::clone(&app), disk.clone(), true));
+    }
+    if let Some(listener) = metrics_listener {
+        let figures = metrics::router(Arc::clone(&app), disk.clone(), false);
+        app.tasks.spawn(server::serve(listener, Plain, figures, door.clone(), shutdown.clone()));
+    }
     app.tasks.spawn(account_creation::resume(Arc::clone(&app)));
     app.tasks.spawn(upkeep::keep(Arc::clone(&app)));
     app.tasks.spawn(mail::keep(Arc::clone(&app)));
     app.tasks.spawn(status::keep(Arc::clone(&app), status.clone()));
     tracing::info!(url = app.config.public_url, "serving");
-    server::serve(listener, router, shutdown).await;
+    server::serve(listener, acceptor, router, door, shutdown).await;
     app.tasks.close();
     if tokio::time::timeout(TASKS_END, app.tasks.wait()).await.is_err() {
         tracing::warn!("{} tasks did not end in time", app.tasks.len());
@@ -144,6 +184,12 @@ pub async fn run(
 
 /// How long tasks may take to end after the last connection; the longest of them waits for the PLC directory.
 const TASKS_END: std::time::Duration = std::time::Duration::from_secs(12);
+
+async fn metrics_listener(config: &Config) -> Result<Option<TcpListener>, RunError> {
+    let Some(address) = config.metrics_address else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    bound.map(Some).map_err(|source| RunError::Metrics { address, source })
+}
 
 async fn open(config: &Config, platform: &Platform) -> Result<Store, RunError> {
     let mut settings =
@@ -178,6 +224,8 @@ async fn assemble(
         sessions: SessionKeys::new(secret, config.service_did()),
         passwords: Passwords::default(),
         limiter: Limiter::new(config.rate_limits, clock.clone()),
+        places: Places::new(config.places, config.trusted_proxies.clone()),
+        metrics: Arc::new(Metrics::new(&xrpc::routes())),
         identity: Resolver::new(plc.clone(), config.dev_mode, config.dns_servers.clone(), clock.clone())
             .map_err(RunError::Outbound)?,
         plc,

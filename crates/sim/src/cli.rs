@@ -118,6 +118,8 @@ fn after_help() -> String {
         "Commands, one a line on standard input while it runs:\n{}\n\n\
          With --headless exactly one line is printed on standard output when all serve:\n\
          READY pds=URL panel=URL plc=URL\n\n\
+         The settings of the PDS (docs/settings.md) are taken from variables PERCH_PDS_*, such as\n\
+         PERCH_PDS_APPVIEW_URL; the ports and folders above go before them.\n\n\
          Exit codes: 0 ended in order, 1 failed, 2 the command line or the data folder is refused.",
         command::HELP
     )

@@ -150,7 +150,7 @@ impl Appliance {
         let (presses, presses_taken) = mpsc::channel(PRESSES_WAITING);
         let (live, live_taken) = watch::channel(Live::default());
         let service = Service {
-            config: pds_config(args, pds_listener.local_addr()?.port(), &addresses),
+            config: pds_config(args, pds_listener.local_addr()?.port(), &addresses)?,
             platform: pds::Platform { clock: world.clock(), disk: Some(world.disk()), codes: None },
             listener: pds_listener,
             plugged: world.plugged(),
@@ -270,25 +270,21 @@ fn start_plc(
     Ok(address)
 }
 
-fn pds_config(args: &RunArgs, port: u16, addresses: &Addresses) -> pds::Config {
+/// The settings of the PDS: a desk's, and over them the variables that `perch-pds` takes too.
+fn pds_config(args: &RunArgs, port: u16, addresses: &Addresses) -> Result<pds::Config> {
     let mut config = pds::Config::local(args.data.clone(), port, addresses.plc.clone());
     if args.plc == Plc::Builtin {
         PLC_BUILTIN.clone_into(&mut config.plc_identity);
     }
     config.rate_limits = pds::limits::RateLimits::times(args.rate_limit_multiplier);
-    let setting =
-        |name: &str| std::env::var(format!("PERCH_PDS_{name}")).ok().filter(|text| !text.is_empty());
-    let service = |of: &str| {
-        let (url, did) = (setting(&format!("{of}_URL"))?, setting(&format!("{of}_DID"))?);
-        Some(pds::config::Service { url, did })
-    };
-    config.appview = service("APPVIEW");
-    config.report_service = service("REPORT_SERVICE");
-    config.admin_password = setting("ADMIN_PASSWORD").map(pds::config::Secret::new);
-    if let (Some(url), Some(from)) = (setting("SMTP_URL"), setting("EMAIL_FROM")) {
-        config.mail = Some(pds::config::Mail { smtp_url: pds::config::Secret::new(url), from });
-    }
-    config
+    // A variable that is set to nothing is not set.
+    let given = std::env::vars().filter(|(_, text)| !text.is_empty());
+    let mut config = pds::settings::overlay(config, given).map_err(|problems| {
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        anyhow!("{}", problems.join("\n"))
+    })?;
+    config.data_dir.clone_from(&args.data);
+    Ok(config)
 }
 
 fn display(

@@ -155,6 +155,21 @@ impl Store {
         self.inner.env.room.check().is_err()
     }
 
+    /// Measures the database with its log, bytes. Blocks for a moment.
+    ///
+    /// # Errors
+    /// When the disk does not answer.
+    pub fn database_bytes(&self) -> Result<u64, StoreError> {
+        let path = self.inner.env.database_path();
+        let log = std::path::PathBuf::from(format!("{}-wal", path.display()));
+        let size = |path: &std::path::Path| {
+            std::fs::metadata(path)
+                .map(|facts| facts.len())
+                .map_err(StoreError::file("measuring the database", path))
+        };
+        Ok(size(&path)?.saturating_add(size(&log)?))
+    }
+
     /// Ends all subscriptions, waits for the writer to finish what it was given, flushes and checkpoints.
     ///
     /// Calls that come later, on any handle, answer [`StoreError::Closed`].

@@ -1,6 +1,8 @@
 //! The routes: one file per XRPC method, in a folder per namespace, and the few that are not XRPC.
 
 mod app_bsky_actor;
+mod app_bsky_ageassurance;
+mod around;
 mod com_atproto_identity;
 mod com_atproto_repo;
 mod com_atproto_server;
@@ -13,22 +15,16 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{DefaultBodyLimit, Request},
     http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
-    response::{IntoResponse, Response},
+    response::Response,
     routing::get,
 };
-use platform::time::TrustedTime;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use self::route::Route;
-use crate::{
-    app::Shared,
-    error::XrpcError,
-    limits::{self, Standing},
-    server::Peer,
-};
+use crate::{app::Shared, error::XrpcError};
 
 /// How long a browser may keep a CORS answer, seconds; as the reference.
 const CORS_MAX_AGE_S: u64 = 86_400;
@@ -57,12 +53,13 @@ pub(crate) fn router(app: Shared) -> Router {
         .max_age(std::time::Duration::from_secs(CORS_MAX_AGE_S));
     routes()
         .into_iter()
+        .filter(|route| route.is_on(&app.config))
         .fold(plain_routes(), |router, route| route.add_to(router))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         // Every handler that takes a body bounds it itself, by the method's own limit.
         .layer(DefaultBodyLimit::disable())
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), around))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), around::around))
         .layer(cors)
         .layer(middleware::from_fn(preflight))
         .with_state(app)
@@ -76,6 +73,7 @@ pub(crate) fn routes() -> Vec<Route> {
         com_atproto_sync::routes(),
         com_atproto_identity::routes(),
         app_bsky_actor::routes(),
+        app_bsky_ageassurance::routes(),
     ];
     namespaces.into_iter().flatten().collect()
 }
@@ -96,39 +94,6 @@ async fn preflight(request: Request, next: Next) -> Response {
         *response.status_mut() = StatusCode::NO_CONTENT;
         let varies = HeaderValue::from_static("Access-Control-Request-Headers");
         response.headers_mut().append(header::VARY, varies);
-    }
-    response
-}
-
-/// Headers of an answer that depends on who asks.
-const PRIVATE: HeaderValue = HeaderValue::from_static("private");
-const BY_AUTHORIZATION: HeaderValue = HeaderValue::from_static("Authorization");
-
-/// What happens around every call: the limit by address, and the headers that follow from limit and authorization.
-async fn around(State(app): State<Shared>, request: Request, next: Next) -> Response {
-    let authorized = request.headers().contains_key(header::AUTHORIZATION);
-    let rule = if request.uri().path() == "/xrpc/com.atproto.sync.getRepo" {
-        limits::GET_REPO
-    } else {
-        limits::GLOBAL
-    };
-    let peer = request.extensions().get::<Peer>().map(|p| p.0);
-    let (mut response, by_address) = match peer.map(|ip| app.limiter.take_ip(rule, ip)).transpose() {
-        Ok(standing) => (next.run(request).await, standing.flatten()),
-        Err(refused) => (refused.into_response(), None),
-    };
-    let now = app.clock.now().ok();
-    if let Some(now) = now {
-        response.headers_mut().insert(header::DATE, app.date.at(now));
-    }
-    // A handler's own limit is the narrower one: it is what the caller should know.
-    if let Some(standing) = response.extensions().get::<Standing>().copied().or(by_address) {
-        limits::write_headers(response.headers_mut(), standing, now.map(TrustedTime::unix_seconds));
-    }
-    // Who is refused for want of a name may have one the next time.
-    if authorized || response.status() == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(header::CACHE_CONTROL, PRIVATE);
-        response.headers_mut().append(header::VARY, BY_AUTHORIZATION);
     }
     response
 }

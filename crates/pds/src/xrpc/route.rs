@@ -6,7 +6,7 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 
-use crate::app::Shared;
+use crate::{app::Shared, config::Config};
 
 /// How a method is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,23 +30,25 @@ pub(crate) struct Route {
     pub(crate) auth: &'static str,
     /// Where it differs from the reference, and why; empty for nowhere.
     pub(crate) differs: &'static str,
+    /// Whether these settings switch it on; off, it is as if it were not here.
+    only_if: Option<fn(&Config) -> bool>,
     handler: MethodRouter<Shared>,
 }
 
 impl Route {
     /// A method that is called by GET.
     pub(crate) fn query<H: Handler<T, Shared>, T: 'static>(nsid: &'static str, handler: H) -> Self {
-        Self { nsid, kind: Kind::Query, auth: "", differs: "", handler: get(handler) }
+        Self { nsid, kind: Kind::Query, auth: "", differs: "", only_if: None, handler: get(handler) }
     }
 
     /// A method that is called by POST.
     pub(crate) fn procedure<H: Handler<T, Shared>, T: 'static>(nsid: &'static str, handler: H) -> Self {
-        Self { nsid, kind: Kind::Procedure, auth: "", differs: "", handler: post(handler) }
+        Self { nsid, kind: Kind::Procedure, auth: "", differs: "", only_if: None, handler: post(handler) }
     }
 
     /// A method that is called by a WebSocket.
     pub(crate) fn subscription<H: Handler<T, Shared>, T: 'static>(nsid: &'static str, handler: H) -> Self {
-        Self { nsid, kind: Kind::Subscription, auth: "", differs: "", handler: get(handler) }
+        Self { nsid, kind: Kind::Subscription, auth: "", differs: "", only_if: None, handler: get(handler) }
     }
 
     /// Says who may call it.
@@ -57,6 +59,16 @@ impl Route {
     /// Says where it differs from the reference, and why.
     pub(crate) fn differs(self, differs: &'static str) -> Self {
         Self { differs, ..self }
+    }
+
+    /// Makes it depend on the settings.
+    pub(crate) fn only_if(self, only_if: fn(&Config) -> bool) -> Self {
+        Self { only_if: Some(only_if), ..self }
+    }
+
+    /// Whether it is switched on.
+    pub(crate) fn is_on(&self, config: &Config) -> bool {
+        self.only_if.is_none_or(|is_on| is_on(config))
     }
 
     /// Adds it to a router.

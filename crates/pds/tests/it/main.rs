@@ -16,7 +16,11 @@ mod harness;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod places;
+#[cfg(test)]
 mod plc;
+#[cfg(test)]
+mod program;
 #[cfg(test)]
 mod records;
 #[cfg(test)]

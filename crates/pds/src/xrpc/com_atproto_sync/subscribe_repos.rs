@@ -1,15 +1,17 @@
 //! `com.atproto.sync.subscribeRepos`: the firehose, as a WebSocket.
 
 use axum::{
+    Extension,
     extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
     http::StatusCode,
     response::Response,
 };
 
-use crate::{app::Shared, error::XrpcError, firehose, input::Params};
+use crate::{app::Shared, error::XrpcError, firehose, input::Params, limits::places::What, server::Peer};
 
 pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
+    peer: Option<Extension<Peer>>,
     params: Params,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, XrpcError> {
@@ -21,5 +23,7 @@ pub(in crate::xrpc) async fn handle(
         XrpcError::new(StatusCode::UPGRADE_REQUIRED, "UpgradeRequired", "This method is a WebSocket")
             .because(e)
     })?;
-    firehose::accept(app, upgrade, cursor)
+    let place =
+        peer.map(|Extension(Peer(client))| app.places.take(What::Subscription, client)).transpose()?;
+    firehose::accept(app, upgrade, cursor, place)
 }
