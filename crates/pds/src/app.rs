@@ -26,6 +26,7 @@ use crate::{
     mail::Mailer,
     metrics::Metrics,
     plc_client::PlcClient,
+    proxy::Upstreams,
 };
 
 /// One PDS while it runs.
@@ -55,6 +56,8 @@ pub(crate) struct App {
     pub(crate) mailer: Arc<Mailer>,
     /// Makes and takes one-time codes.
     pub(crate) codes: Codes,
+    /// Passes calls on to other servers.
+    pub(crate) upstreams: Upstreams,
     /// Sign-ups under way.
     pub(crate) creations: Creations,
     /// Counts the firehose's subscribers.

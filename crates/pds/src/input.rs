@@ -106,6 +106,13 @@ impl<const MAX: usize> Json<MAX> {
     }
 }
 
+impl<const MAX: usize> Json<MAX> {
+    /// The body as it came, to be passed on.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        self.0
+    }
+}
+
 fn describe(err: &serde_json::Error) -> XrpcError {
     if matches!(err.classify(), Category::Syntax | Category::Eof) && err.column() > 0 {
         let (line, column) = (err.line(), err.column());

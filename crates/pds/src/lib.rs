@@ -229,6 +229,7 @@ async fn assemble(
         identity: Resolver::new(plc.clone(), config.dev_mode, config.dns_servers.clone(), clock.clone())
             .map_err(RunError::Outbound)?,
         plc,
+        upstreams: proxy::Upstreams::new(clock.clone()).map_err(RunError::Outbound)?,
         creations: Creations::default(),
         subscribers: Subscribers::default(),
         record_keys: RecordKeys::new().map_err(RunError::Random)?,

@@ -23,6 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idle connections that are kept per host: directories are asked in bursts of a few.
 const IDLE_PER_HOST_MAX: usize = 2;
+/// Idle connections per host of the clients that stream: an app asks for some six things at once when it opens.
+const STREAMS_IDLE_MAX: usize = 6;
 /// How long an idle connection is kept; each holds some 40 KiB of TLS buffers.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 const USER_AGENT: &str = concat!("perch/", env!("CARGO_PKG_VERSION"));
@@ -59,19 +61,39 @@ pub enum OutboundError {
 
 /// Builds a client.
 pub fn client(reach: Reach, clock: Clock) -> Result<reqwest::Client, OutboundError> {
+    builder(reach, clock)?.timeout(REQUEST_TIMEOUT).build().map_err(OutboundError::Build)
+}
+
+/// Builds a client whose requests and answers are streams: whoever uses it sets the time limits, and must check with
+/// [`may_reach`] an address that is not a name.
+pub fn streaming_client(reach: Reach, clock: Clock) -> Result<reqwest::Client, OutboundError> {
+    builder(reach, clock)?.pool_max_idle_per_host(STREAMS_IDLE_MAX).build().map_err(OutboundError::Build)
+}
+
+/// Says whether a URL of a stranger's may be asked for: https, no user name, and no address of the inside.
+///
+/// Names are checked when they are resolved; an address literal is never resolved.
+#[must_use]
+pub fn may_reach(url: &reqwest::Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    let anonymous = url.username().is_empty() && url.password().is_none();
+    url.scheme() == "https" && anonymous && !host.is_empty() && literal.map_or(true, is_public)
+}
+
+fn builder(reach: Reach, clock: Clock) -> Result<reqwest::ClientBuilder, OutboundError> {
     let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls(clock)?)
         .user_agent(USER_AGENT)
         .redirect(redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
         .pool_max_idle_per_host(IDLE_PER_HOST_MAX)
         .pool_idle_timeout(IDLE_TIMEOUT);
     if reach == Reach::Public {
         builder = builder.https_only(true).dns_resolver(PublicOnly);
     }
-    builder.build().map_err(OutboundError::Build)
+    Ok(builder)
 }
 
 /// Reads an answer's body, no more than `bytes_max` of it.
@@ -215,6 +237,25 @@ mod tests {
             "2a00::1",
         ] {
             assert!(is_public(outside.parse().unwrap()), "{outside}");
+        }
+    }
+
+    #[test]
+    fn address_literals_and_user_names_are_looked_at_before_asking() {
+        for (url, may) in [
+            ("https://api.example.com/xrpc/x", true),
+            ("https://1.1.1.1:8443/", true),
+            ("https://[2606:4700::1]/", true),
+            ("http://api.example.com/", false),
+            ("https://127.0.0.1/", false),
+            ("https://0x7f.1/", false),
+            ("https://2130706433/", false),
+            ("https://[::1]/", false),
+            ("https://[::ffff:10.0.0.1]/", false),
+            ("https://169.254.169.254/latest", false),
+            ("https://user@api.example.com/", false),
+        ] {
+            assert_eq!(may_reach(&url.parse().unwrap()), may, "{url}");
         }
     }
 

@@ -23,6 +23,7 @@ mod log;
 mod maintain;
 mod open;
 mod read;
+mod recent;
 mod schema;
 mod session;
 mod tree;

@@ -3,7 +3,10 @@
 mod app_bsky_actor;
 mod app_bsky_ageassurance;
 mod around;
+mod app_bsky_feed;
+mod app_bsky_notification;
 mod com_atproto_identity;
+mod com_atproto_moderation;
 mod com_atproto_repo;
 mod com_atproto_server;
 mod com_atproto_sync;
@@ -15,13 +18,15 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
+    extract::{DefaultBodyLimit, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::Response,
     routing::get,
 };
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
+
+pub(crate) use self::shared::json;
 
 use self::route::Route;
 use crate::{app::Shared, error::XrpcError};
@@ -72,8 +77,11 @@ pub(crate) fn routes() -> Vec<Route> {
         com_atproto_repo::routes(),
         com_atproto_sync::routes(),
         com_atproto_identity::routes(),
+        com_atproto_moderation::routes(),
         app_bsky_actor::routes(),
         app_bsky_ageassurance::routes(),
+        app_bsky_feed::routes(),
+        app_bsky_notification::routes(),
     ];
     namespaces.into_iter().flatten().collect()
 }
@@ -98,14 +106,12 @@ async fn preflight(request: Request, next: Next) -> Response {
     response
 }
 
-async fn unknown(uri: Uri) -> XrpcError {
-    match uri.path().strip_prefix("/xrpc/").map(atproto::syntax::Nsid::parse) {
-        Some(Ok(method)) => XrpcError::not_implemented(format!(
-            "{method} is not a method of this server, and it has no AppView to pass it on to"
-        )),
-        Some(Err(_)) => XrpcError::invalid_request("invalid xrpc path"),
-        None => XrpcError::new(StatusCode::NOT_FOUND, "NotFound", "There is nothing at this address"),
+/// Whatever is not served here: methods of others are passed on, everything else does not exist.
+async fn unknown(State(app): State<Shared>, request: Request) -> Result<Response, XrpcError> {
+    if request.uri().path().starts_with("/xrpc/") {
+        return crate::proxy::pass_on(&app, request).await;
     }
+    Err(XrpcError::new(StatusCode::NOT_FOUND, "NotFound", "There is nothing at this address"))
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> XrpcError {

@@ -19,7 +19,7 @@ pub(super) const CAR: HeaderValue = HeaderValue::from_static("application/vnd.ip
 const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// Answers 200 with a value as JSON.
-pub(super) fn json<T: Serialize>(value: &T) -> Response {
+pub(crate) fn json<T: Serialize>(value: &T) -> Response {
     match serde_json::to_vec(value) {
         Ok(bytes) => json_bytes(bytes),
         Err(e) => axum::response::IntoResponse::into_response(XrpcError::internal(e)),

@@ -163,6 +163,12 @@ impl Pds {
         Answer { status, headers, body }
     }
 
+    /// Reads an answer that another server gave, right or wrong: no lexicon is this server's promise about it.
+    pub(crate) async fn read_foreign(response: Response) -> Answer {
+        let (status, headers) = (response.status(), response.headers().clone());
+        Answer { status, headers, body: response.bytes().await.unwrap().to_vec() }
+    }
+
     pub(crate) async fn get(&self, method: &str, params: &[(&str, &str)]) -> Answer {
         self.get_as(None, method, params).await
     }

@@ -89,7 +89,8 @@ async fn preflight_is_answered_and_every_answer_is_open_to_scripts() {
 #[tokio::test]
 async fn unknown_methods_paths_and_verbs_are_named() {
     let pds = Pds::start().await;
-    assert_eq!(pds.get("app.bsky.feed.getTimeline", &[]).await.error(), error(501, "MethodNotImplemented"));
+    assert_eq!(pds.get("app.bsky.feed.getTimeline", &[]).await.error(), error(400, "InvalidRequest"));
+    assert_eq!(pds.get("com.example.unknown", &[]).await.error(), error(400, "InvalidRequest"));
     assert_eq!(pds.get("nonsense", &[]).await.error(), error(400, "InvalidRequest"));
     assert_eq!(pds.get("com.atproto.repo.createRecord", &[]).await.error(), error(400, "InvalidRequest"));
     assert_eq!(pds.get("com.atproto.sync.subscribeRepos", &[]).await.error(), error(426, "UpgradeRequired"));

@@ -22,8 +22,16 @@ mod plc;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod proxy;
+#[cfg(test)]
+mod proxy_hostile;
+#[cfg(test)]
+mod read_after_write;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod service_auth;
 #[cfg(test)]
 mod sync;
+#[cfg(test)]
+mod upstream;

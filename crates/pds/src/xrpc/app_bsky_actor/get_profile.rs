@@ -1,6 +1,10 @@
-//! `app.bsky.actor.getProfile` of a hosted account, from its own record.
+//! `app.bsky.actor.getProfile`: the AppView's, with the caller's newest profile; without an AppView that of a hosted
+//! account, from its own record.
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{FromRequestParts, Request, State},
+    response::Response,
+};
 
 use super::{super::shared::json, profile};
 use crate::{
@@ -8,13 +12,22 @@ use crate::{
     auth::{Session, Standard},
     error::XrpcError,
     input::Params,
+    proxy::{
+        read_after_write::{PROFILE, pass_on},
+        target::is_alone,
+    },
 };
 
 pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
-    _session: Session<Standard>,
-    params: Params,
+    request: Request,
 ) -> Result<Response, XrpcError> {
+    if !is_alone(&app.config, request.headers())? {
+        return pass_on(&app, request, PROFILE).await;
+    }
+    let (mut parts, _) = request.into_parts();
+    Session::<Standard>::from_request_parts(&mut parts, &app).await?;
+    let params = Params::from_request_parts(&mut parts, &app).await?;
     let actor = params.at_identifier("actor")?;
     let view = profile::of(&app, &actor).await?;
     Ok(json(&view.ok_or_else(|| XrpcError::invalid_request("Profile not found"))?))

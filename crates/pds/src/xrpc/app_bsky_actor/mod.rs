@@ -1,5 +1,5 @@
-//! `app.bsky.actor`: what common clients ask right after signing in, answered from the hosted records while no AppView
-//! is configured.
+//! `app.bsky.actor`: profiles, by the AppView with what was just written put in, or from the hosted records while there
+//! is none; and the settings that clients keep here.
 
 mod get_preferences;
 mod get_profile;
@@ -11,10 +11,17 @@ use super::route::Route;
 
 /// The methods of this namespace.
 pub(super) fn routes() -> Vec<Route> {
+    let alone =
+        "Without an AppView answered for hosted accounts, so that a box without one shows who is signed in.";
+    let preferences = "Also without an AppView, and then for whichever AppView a client names.";
     vec![
-        Route::query("app.bsky.actor.getProfile", get_profile::handle),
-        Route::query("app.bsky.actor.getProfiles", get_profiles::handle),
-        Route::query("app.bsky.actor.getPreferences", get_preferences::handle),
-        Route::procedure("app.bsky.actor.putPreferences", put_preferences::handle),
+        Route::query("app.bsky.actor.getProfile", get_profile::handle).auth("signed in").differs(alone),
+        Route::query("app.bsky.actor.getProfiles", get_profiles::handle).auth("signed in").differs(alone),
+        Route::query("app.bsky.actor.getPreferences", get_preferences::handle)
+            .auth("signed in, also when taken down; the birth date by password only")
+            .differs(preferences),
+        Route::procedure("app.bsky.actor.putPreferences", put_preferences::handle)
+            .auth("signed in; the birth date by password only")
+            .differs(preferences),
     ]
 }

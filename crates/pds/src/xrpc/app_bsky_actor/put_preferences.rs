@@ -1,18 +1,22 @@
 //! `app.bsky.actor.putPreferences`: replaces the settings that the account's clients keep here.
 
-use axum::{extract::State, response::Response};
+use axum::{
+    extract::{FromRequest, FromRequestParts, Request, State},
+    response::Response,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     super::shared::empty,
-    get_preferences::{PERSONAL, kind, read},
+    get_preferences::{DECLARED_AGE, PERSONAL, kind, read},
 };
 use crate::{
     app::Shared,
     auth::{Session, Standard, jwt::Scope},
     error::XrpcError,
     input::Json,
+    proxy::{self, target::is_for_another},
 };
 
 /// The namespace that this method replaces.
@@ -25,9 +29,15 @@ struct Input {
 
 pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
-    session: Session<Standard>,
-    body: Json,
+    request: Request,
 ) -> Result<Response, XrpcError> {
+    if is_for_another(&app.config, request.headers())? {
+        return proxy::pass_on(&app, request).await;
+    }
+    let (mut parts, body) = request.into_parts();
+    let session = Session::<Standard>::from_request_parts(&mut parts, &app).await?;
+    proxy::check_standing(&app, &session.did, session.scope).await?;
+    let body: Json = Json::from_request(Request::from_parts(parts, body), &app).await?;
     let mut preferences = body.parse::<Input>()?.preferences;
     for preference in &preferences {
         match kind(preference) {
@@ -38,11 +48,14 @@ pub(in crate::xrpc) async fn handle(
                 )));
             }
             Some(PERSONAL) if session.scope != Scope::Access => {
-                return Err(XrpcError::invalid_request("Do not have authorization to set preferences"));
+                return Err(XrpcError::invalid_request(format!(
+                    "Do not have authorization to set preferences: {PERSONAL}"
+                )));
             }
             Some(_) => {}
         }
     }
+    preferences.retain(|p| kind(p) != Some(DECLARED_AGE));
     if session.scope != Scope::Access {
         // What this session may not see it must not delete either.
         preferences.extend(read(&app, &session.did).await?.into_iter().filter(|p| kind(p) == Some(PERSONAL)));

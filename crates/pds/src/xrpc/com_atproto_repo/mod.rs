@@ -21,7 +21,9 @@ pub(super) fn routes() -> Vec<Route> {
         Route::procedure("com.atproto.repo.putRecord", put_record::handle),
         Route::procedure("com.atproto.repo.deleteRecord", delete_record::handle),
         Route::procedure("com.atproto.repo.applyWrites", apply_writes::handle),
-        Route::query("com.atproto.repo.getRecord", get_record::handle),
+        Route::query("com.atproto.repo.getRecord", get_record::handle).differs(
+            "`atproto-proxy` does not count here: a caller who is not signed in must not choose whom this server asks.",
+        ),
         Route::query("com.atproto.repo.listRecords", list_records::handle),
         Route::query("com.atproto.repo.describeRepo", describe_repo::handle),
         Route::procedure("com.atproto.repo.uploadBlob", upload_blob::handle)

@@ -45,7 +45,7 @@ pub(in crate::xrpc) async fn handle(
     }
     let now = app.now()?;
     let life_s = life_s(params.get("exp"), method.as_ref(), now)?;
-    let key = crate::proxy::signing_key(&app, &session.did).await?;
+    let key = crate::proxy::signing_key(&app, &session.did, session.scope).await?;
     let token = service_jwt::make(&session.did, audience, method.as_ref(), life_s, &key, now);
     Ok(json(&Output { token: token.map_err(XrpcError::internal)? }))
 }

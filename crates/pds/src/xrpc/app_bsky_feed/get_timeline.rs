@@ -1,0 +1,19 @@
+//! `app.bsky.feed.getTimeline`: the AppView's, with the caller's newest posts.
+
+use axum::{
+    extract::{Request, State},
+    response::Response,
+};
+
+use crate::{
+    app::Shared,
+    error::XrpcError,
+    proxy::read_after_write::{TIMELINE, pass_on},
+};
+
+pub(in crate::xrpc) async fn handle(
+    State(app): State<Shared>,
+    request: Request,
+) -> Result<Response, XrpcError> {
+    pass_on(&app, request, TIMELINE).await
+}
