@@ -47,6 +47,71 @@ pub enum PdsState {
     },
 }
 
+/// How a relay stands to this host: who follows its firehose and shows its posts to the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum RelayState {
+    /// Not asked yet.
+    #[default]
+    Unasked,
+    /// It follows.
+    Active,
+    /// It knows the host and does not follow.
+    Idle,
+    /// It could not reach the host and has given it up.
+    Offline,
+    /// It takes less than there is.
+    Throttled,
+    /// It takes nothing from this host.
+    Banned,
+    /// It has never heard of the host.
+    UnknownHost,
+    /// It does not answer.
+    Silent,
+    /// It answers, but does not tell.
+    NotTold,
+    /// It claims numbers that this host cannot have given.
+    TooFarAhead,
+}
+
+impl RelayState {
+    /// Gives the words that pages show.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unasked => "not asked yet",
+            Self::Active => "active",
+            Self::Idle => "idle",
+            Self::Offline => "cannot reach us",
+            Self::Throttled => "throttled",
+            Self::Banned => "banned us",
+            Self::UnknownHost => "does not know us",
+            Self::Silent => "does not answer",
+            Self::NotTold => "does not tell",
+            Self::TooFarAhead => "claims the impossible",
+        }
+    }
+}
+
+/// One relay as pages show it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RelayStatus {
+    /// Its host name.
+    pub name: String,
+    /// How it stands.
+    pub state: RelayState,
+    /// The newest of our events that it has.
+    pub seq: Option<u64>,
+    /// Events that it has yet to take, counted up to a bound.
+    pub behind: Option<u64>,
+    /// When it was last asked to crawl, UTC microseconds.
+    pub asked_unix_us: Option<u64>,
+    /// What is wrong and what to do, when something is.
+    pub advice: Option<String>,
+}
+
 /// The PDS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -67,8 +132,10 @@ pub struct PdsStatus {
     pub subscribers: u64,
     /// Why it refuses what writes or signs, and what to do; reads go on.
     pub refuses_writes: Option<String>,
-    /// Repositories whose rev lies too far ahead and that need the healing command.
+    /// Repositories whose rev lies too far ahead and that wait for their cure.
     pub repos_to_repair: u64,
+    /// The relays that are asked to crawl; none is a choice.
+    pub relays: Vec<RelayStatus>,
 }
 
 /// State of the time guard.
@@ -295,6 +362,11 @@ mod tests {
         assert_eq!(time.clock_text(), "2026-11-23T02:34:56.789Z?");
         let pds = PdsStatus {
             state: PdsState::Stopped { why: "the database is damaged".to_owned() },
+            relays: vec![RelayStatus {
+                state: RelayState::UnknownHost,
+                seq: Some(7),
+                ..RelayStatus::default()
+            }],
             ..PdsStatus::default()
         };
         let text = serde_json::to_string(&pds).unwrap();

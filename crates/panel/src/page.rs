@@ -5,7 +5,9 @@
 use std::fmt::Write as _;
 
 use appliance::screen::{age, count, size, span, troubles};
-use control::status::{PdsState, RtcState, SourceState, Status, StorageState, TimeState, TimeStatus};
+use control::status::{
+    PdsState, RelayStatus, RtcState, SourceState, Status, StorageState, TimeState, TimeStatus,
+};
 use platform::time::format_rfc3339_millis;
 
 /// The parts of the page that follow the status.
@@ -131,7 +133,25 @@ fn server_rows(status: &Status) -> Rows {
         ("Accounts", count(pds.accounts, "account")),
         ("Last post", last),
         ("Events so far", pds.last_seq.to_string()),
+        ("Relays", relays(pds)),
     ]
+}
+
+/// Each relay with how it stands; one without advice is in order, or not asked yet.
+fn relays(pds: &control::PdsStatus) -> String {
+    if pds.relays.is_empty() {
+        return "none is asked: posts are read here only".to_owned();
+    }
+    let one = |relay: &RelayStatus| {
+        let behind = match relay.behind {
+            Some(0) => ", up to date".to_owned(),
+            Some(behind) => format!(", {} behind", count(behind, "event")),
+            None => String::new(),
+        };
+        let advice = relay.advice.as_ref().map(|advice| format!(": {advice}")).unwrap_or_default();
+        format!("{}: {}{behind}{advice}", relay.name, relay.state.label())
+    };
+    pds.relays.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 fn minute(unix_us: u64) -> String {

@@ -62,6 +62,8 @@ pub(crate) struct App {
     pub(crate) creations: Creations,
     /// Counts the firehose's subscribers.
     pub(crate) subscribers: Subscribers,
+    /// What is known of the relays.
+    pub(crate) relays: crate::relay::Board,
     /// Ends everything.
     pub(crate) shutdown: CancellationToken,
     /// Tasks that outlive their request; awaited at the end.

@@ -25,6 +25,7 @@ mod mime;
 pub mod outbound;
 pub mod plc_client;
 mod proxy;
+mod relay;
 mod server;
 pub mod settings;
 mod status;
@@ -37,7 +38,10 @@ use std::sync::{Arc, atomic::AtomicU64};
 use control::{PdsStatus, status::PdsState};
 use platform::{CodeScreen, Disk, time::Clock};
 use store::{OpenError, Store, StoreError};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use config::Config;
@@ -70,6 +74,18 @@ pub struct Platform {
     pub disk: Option<Arc<dyn Disk>>,
     /// The screen and button that show one-time codes while no mail server is set.
     pub codes: Option<Arc<dyn CodeScreen>>,
+    /// Whether the network is up: relays are asked anew when it comes back. None takes it for granted.
+    pub network: Option<watch::Receiver<bool>>,
+    /// Rings when the owner wants repos healed that were signed in the future, whatever the relays say.
+    pub heal: Option<Arc<Notify>>,
+}
+
+impl Platform {
+    /// A box of which only the clock, and perhaps the disk, can be told.
+    #[must_use]
+    pub fn new(clock: Clock, disk: Option<Arc<dyn Disk>>) -> Self {
+        Self { clock, disk, codes: None, network: None, heal: None }
+    }
 }
 
 /// Why the PDS did not start, or did not end well.
@@ -158,6 +174,7 @@ pub async fn run_with<A: Acceptor>(
     let metrics_listener = metrics_listener(&config).await?;
     let store = open(&config, &platform).await?;
     let disk = platform.disk.clone();
+    let care = platform.clone();
     let app = assemble(config, platform, store.clone(), shutdown.clone()).await?;
     let door = Door { places: app.places.clone(), metrics: Arc::clone(&app.metrics) };
     let mut router = xrpc::router(Arc::clone(&app));
@@ -171,6 +188,7 @@ pub async fn run_with<A: Acceptor>(
     app.tasks.spawn(account_creation::resume(Arc::clone(&app)));
     app.tasks.spawn(upkeep::keep(Arc::clone(&app)));
     app.tasks.spawn(mail::keep(Arc::clone(&app)));
+    app.tasks.spawn(relay::keep(Arc::clone(&app), care));
     app.tasks.spawn(status::keep(Arc::clone(&app), status.clone()));
     tracing::info!(url = app.config.public_url, "serving");
     server::serve(listener, acceptor, router, door, shutdown).await;
@@ -232,6 +250,7 @@ async fn assemble(
         upstreams: proxy::Upstreams::new(clock.clone()).map_err(RunError::Outbound)?,
         creations: Creations::default(),
         subscribers: Subscribers::default(),
+        relays: relay::Board::default(),
         record_keys: RecordKeys::new().map_err(RunError::Random)?,
         last_write_us: AtomicU64::new(0),
         tasks: TaskTracker::new(),

@@ -143,7 +143,7 @@ fn start(settings: Settings) -> Result<()> {
         listen = %listener.local_addr()?,
         "perch-pds starts"
     );
-    runtime.block_on(serve(config, Platform { clock, disk, codes: None }, listener))
+    runtime.block_on(serve(config, Platform::new(clock, disk), listener))
 }
 
 /// Whose word about the clock is taken. It is never simply believed, but in dev mode.

@@ -25,6 +25,7 @@ pub(crate) async fn keep(app: Shared, status: watch::Sender<PdsStatus>) {
         let accounts = if seen_seq == Some(last_seq) { None } else { accounts(&app).await };
         seen_seq = accounts.is_some().then_some(last_seq).or(seen_seq);
         let refuses_writes = refusal(&app);
+        let care = app.relays.known();
         let last_post_unix_us = Some(app.last_write_us.load(Ordering::Relaxed)).filter(|us| *us > 0);
         status.send_if_modified(|current| {
             let (accounts, name) = accounts.unwrap_or_else(|| (current.accounts, current.name.clone()));
@@ -37,7 +38,8 @@ pub(crate) async fn keep(app: Shared, status: watch::Sender<PdsStatus>) {
                 last_seq,
                 subscribers: u64::try_from(app.subscribers.count()).unwrap_or(u64::MAX),
                 refuses_writes,
-                repos_to_repair: current.repos_to_repair,
+                repos_to_repair: care.repos_to_repair,
+                relays: care.relays.clone(),
             };
             let changed = *current != new;
             *current = new;

@@ -8,8 +8,8 @@ use crate::error::XrpcError;
 /// `Retry-After` of a store that is busy or closing, seconds: long jobs and restarts take about so long.
 const BUSY_RETRY_S: u32 = 10;
 
-/// `Retry-After` while a repo needs repair, seconds: a person has to do something.
-const REPAIR_RETRY_S: u32 = 3600;
+/// `Retry-After` while a repo needs repair, seconds: the relays are asked once a minute whether it may be healed.
+const REPAIR_RETRY_S: u32 = 120;
 
 impl From<StoreError> for XrpcError {
     fn from(err: StoreError) -> Self {

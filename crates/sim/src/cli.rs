@@ -65,7 +65,7 @@ pub enum Action {
     ///
     /// The page shows the appliance that runs on this computer (see --panel); when none runs, an example.
     Screenshot {
-        /// The page: trouble, set-up, home, time or storage.
+        /// The page: trouble, set-up, home, network, time or storage.
         page: appliance::screen::Page,
         /// The file to write.
         file: PathBuf,

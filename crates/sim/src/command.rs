@@ -19,6 +19,12 @@ pub enum Command {
     DiskFull,
     /// The data disk has room again.
     DiskOk,
+    /// The network is gone.
+    NetworkDown,
+    /// The network is back.
+    NetworkUp,
+    /// Repos that were signed in the future are healed, whatever the relays say.
+    RepairRepos,
     /// The button is pressed shortly.
     ButtonShort,
     /// The button is held.
@@ -58,6 +64,9 @@ ntp lie 1                 1 of the 4 time servers lies by ten minutes
 rtc dead | rtc alive      the clock chip does not answer | answers again
 ssd pull | ssd plug       the data disk is pulled | plugged back
 disk full | disk ok       the data disk has no room | has room again
+network down              the network is gone
+network up                it is back
+repair repos              repos signed in the future are healed, whatever the relays say
 button short | button long
 power cut                 the process ends at once; nothing is flushed
 quit                      the process ends in order (also SIGTERM, Ctrl-C)";
@@ -73,6 +82,9 @@ impl FromStr for Command {
             ["ssd", "plug"] => Self::SsdPlug,
             ["disk", "full"] => Self::DiskFull,
             ["disk", "ok"] => Self::DiskOk,
+            ["network", "down"] => Self::NetworkDown,
+            ["network", "up"] => Self::NetworkUp,
+            ["repair", "repos"] => Self::RepairRepos,
             ["button", "short"] => Self::ButtonShort,
             ["button", "long"] => Self::ButtonLong,
             ["power", "cut"] => Self::PowerCut,

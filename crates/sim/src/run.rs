@@ -151,7 +151,11 @@ impl Appliance {
         let (live, live_taken) = watch::channel(Live::default());
         let service = Service {
             config: pds_config(args, pds_listener.local_addr()?.port(), &addresses)?,
-            platform: pds::Platform { clock: world.clock(), disk: Some(world.disk()), codes: None },
+            platform: pds::Platform {
+                network: Some(world.network()),
+                heal: Some(world.heal()),
+                ..pds::Platform::new(world.clock(), Some(world.disk()))
+            },
             listener: pds_listener,
             plugged: world.plugged(),
             status,
@@ -309,12 +313,13 @@ fn display(
         network_up: true,
         ..SystemStatus::default()
     };
-    let parts = Arc::clone(world);
+    let (parts, network) = (Arc::clone(world), world.network());
     let gather = move || Status {
         pds: Some(pds.borrow().clone()),
         time: Some(parts.time_status()),
         storage: Some(parts.storage_status()),
         system: SystemStatus {
+            network_up: *network.borrow(),
             uptime_s: clock.boottime_ns().saturating_sub(started_ns) / 1_000_000_000,
             ..system.clone()
         },

@@ -97,6 +97,7 @@ fn example(page: Page) -> Status {
             simulation: true,
             pds_url: "http://localhost:2583".to_owned(),
             panel_url: "http://localhost:8080".to_owned(),
+            network_up: true,
             ..SystemStatus::default()
         },
     };

@@ -10,7 +10,7 @@ use platform::sim::SimDisk;
 use platform::time::BootClock;
 use platform::{Clock, Disk};
 use timeguard::sim::SimWorld;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::command::Command;
@@ -30,6 +30,8 @@ pub struct World {
     /// The computer's own disk under the data folder, whose room is the room there is.
     host_disk: Option<Arc<dyn Disk>>,
     plugged: watch::Sender<bool>,
+    network: watch::Sender<bool>,
+    heal: Arc<Notify>,
 }
 
 impl World {
@@ -41,6 +43,8 @@ impl World {
             disk: SimDisk::default(),
             host_disk,
             plugged: watch::Sender::new(true),
+            network: watch::Sender::new(true),
+            heal: Arc::new(Notify::new()),
         };
         world.measure();
         world
@@ -66,6 +70,16 @@ impl World {
         self.plugged.subscribe()
     }
 
+    /// Whether the network is up.
+    pub fn network(&self) -> watch::Receiver<bool> {
+        self.network.subscribe()
+    }
+
+    /// Rings when the owner asks for repos to be healed.
+    pub fn heal(&self) -> Arc<Notify> {
+        Arc::clone(&self.heal)
+    }
+
     /// Carries out a fault, or its end. Commands that are no faults do nothing here.
     pub fn apply(&self, command: Command) {
         match command {
@@ -80,6 +94,9 @@ impl World {
             }
             Command::DiskFull => self.disk.set_full(true),
             Command::DiskOk => self.disk.set_full(false),
+            Command::NetworkDown => drop(self.network.send_replace(false)),
+            Command::NetworkUp => drop(self.network.send_replace(true)),
+            Command::RepairRepos => self.heal.notify_one(),
             Command::ButtonShort
             | Command::ButtonLong
             | Command::PowerCut

@@ -317,7 +317,7 @@ pub(crate) fn check_handle_free(conn: &Connection, handle: &Handle) -> Result<()
 }
 
 fn begin(tx: &mut Tx<'_>, new: NewAccount) -> Result<Intent, StoreError> {
-    tx.env.room.check()?;
+    tx.env.check_room()?;
     let email = new.email.map(|email| email.to_lowercase());
     check_free(tx.conn, &new.did, &new.handle, email.as_deref())?;
     if let Some(code) = &new.invite

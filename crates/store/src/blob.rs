@@ -140,7 +140,7 @@ impl BlobUpload {
     }
 
     async fn flush(&mut self) -> Result<(), StoreError> {
-        self.store.inner.env.room.check()?;
+        self.store.inner.env.check_room()?;
         let chunk = self.buffer.split().freeze();
         let mut writing = self.writing.take().ok_or(StoreError::Closed)?;
         let path = self.temp.clone();
@@ -189,7 +189,7 @@ impl BlobUpload {
 fn insert(tx: &mut Tx<'_>, did: &Did, meta: &BlobMeta, path: &Path) -> Result<BlobMeta, StoreError> {
     let doing = "storing a blob";
     let account = account::require(tx.conn, did)?;
-    tx.env.room.check()?;
+    tx.env.check_room()?;
     let now_us = tx.env.now()?.unix_micros();
     tx.spare_file(path)?;
     // What a record refers to already (it came with an import) is permanent at once.
@@ -232,7 +232,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::DiskFull`], or a failure of the disk.
     pub async fn begin_blob(&self, did: &Did) -> Result<BlobUpload, StoreError> {
-        self.inner.env.room.check()?;
+        self.inner.env.check_room()?;
         let (did, store) = (did.clone(), self.clone());
         self.read(move |reader| {
             account::require(reader.conn(), &did)?;

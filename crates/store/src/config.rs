@@ -63,6 +63,11 @@ pub struct Limits {
     /// Age at which an event leaves the log, seconds. Three days: a relay that was down over a week-end's first half
     /// still catches up, and a busy box keeps under a few hundred MB.
     pub event_age_s: u64,
+    /// Bytes of frames that the event log keeps, whatever their age.
+    ///
+    /// 512 MiB: ten times what relays take from one server in three days (20,000 events a day of 1 KB), and a sixteenth
+    /// of the smallest card that is sold. A log without this bound would fill the disk in a day of large imports.
+    pub event_bytes_max: u64,
     /// Largest import, bytes of CAR. 1 GiB: a repo of a million records has about half of it.
     pub import_bytes_max: u64,
     /// Size of SQLite's log at which the writer checkpoints, bytes.
@@ -83,6 +88,7 @@ impl Default for Limits {
             blob_bytes_max: 100 * 1024 * 1024,
             temp_blob_age_s: 6 * 3600,
             event_age_s: 3 * 24 * 3600,
+            event_bytes_max: 512 * 1024 * 1024,
             import_bytes_max: 1024 * 1024 * 1024,
             checkpoint_bytes: 4 * 1024 * 1024,
             flush_commits: 192,

@@ -125,6 +125,14 @@ pub enum StoreError {
         /// How far ahead, seconds.
         ahead_s: u64,
     },
+    /// Somebody claims to have seen a number that this store cannot have given.
+    #[error("the newest event here is {from}; {past} is too far ahead to be true")]
+    JumpTooFar {
+        /// Our newest number.
+        from: u64,
+        /// What was claimed.
+        past: u64,
+    },
     /// The refresh token is unknown, used up or expired.
     #[error("the session is over")]
     SessionOver,

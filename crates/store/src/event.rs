@@ -55,10 +55,9 @@ impl Events {
         }
     }
 
-    /// Shows durable events to subscribers.
-    pub(crate) fn publish(&self, events: Vec<Event>) {
-        let Some(newest) = events.last().map(|event| event.seq) else { return };
-        {
+    /// Shows durable events to subscribers. `newest` is the last number that was used or left out.
+    pub(crate) fn publish(&self, events: Vec<Event>, newest: u64) {
+        if !events.is_empty() {
             let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
             for event in events {
                 ring.bytes += event.frame.len();
@@ -70,7 +69,11 @@ impl Events {
                 ring.complete_after = oldest.seq;
             }
         }
-        self.last_seq.send_replace(newest);
+        self.last_seq.send_if_modified(|last| {
+            let rose = *last < newest;
+            *last = newest.max(*last);
+            rose
+        });
     }
 
     /// Ends all subscriptions.
@@ -142,13 +145,15 @@ impl Subscription {
 
     async fn refill(&mut self) -> Result<(), StoreError> {
         let after = self.after;
+        // Read before the look: what comes meanwhile is not passed over.
+        let last_seq = self.store.inner.env.events.last_seq();
         let events = match self.store.inner.env.events.recent(after) {
             Some(events) => events,
             None => self.store.read(move |reader| reader.events_after(after, LOG_EVENTS)).await?,
         };
         if events.is_empty() {
-            // Pruned while we waited: go on from what is left.
-            self.after = self.store.inner.env.events.last_seq();
+            // Pruned while we waited, or numbers were left out: go on from what is left.
+            self.after = last_seq;
         }
         self.queue.extend(events);
         Ok(())

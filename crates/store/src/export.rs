@@ -224,7 +224,7 @@ impl Out {
             if self.sender.is_closed() {
                 return Err(Stop::Abandoned);
             }
-            self.inner.env.room.check()?;
+            self.inner.env.check_room()?;
             return spool.write_all(&chunk).map_err(spool_failed).map_err(Stop::Failed);
         }
         let wait = CLIENT_WAIT.min(MOMENT_MAX.saturating_sub(self.began.elapsed()));
@@ -237,7 +237,7 @@ impl Out {
                 let dir = &env.config.dir;
                 let mut spool =
                     env.config.files.spool(dir).map_err(StoreError::file("keeping an export", dir))?;
-                env.room.check()?;
+                env.check_room()?;
                 spool.write_all(&chunk?).map_err(spool_failed)?;
                 self.spool = Some(spool);
                 Ok(())

@@ -133,7 +133,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::Busy`], [`StoreError::DiskFull`], or a failure of the disk.
     pub async fn begin_import(&self, did: &Did) -> Result<Import, StoreError> {
-        self.inner.env.room.check()?;
+        self.inner.env.check_room()?;
         let busy = |_| StoreError::Busy { what: "imports" };
         let place = Arc::clone(&self.inner.imports).try_acquire_owned().map_err(busy)?;
         let (did, store) = (did.clone(), self.clone());
@@ -168,7 +168,7 @@ impl Import {
     }
 
     async fn receive(&mut self) -> Result<(), StoreError> {
-        self.store.inner.env.room.check()?;
+        self.store.inner.env.check_room()?;
         let piece = self.buffer.split().freeze();
         let mut receiving = self.receiving.take().ok_or(StoreError::Closed)?;
         let receiving = crate::blocking(move || {
@@ -318,7 +318,7 @@ impl Slice {
     }
 
     fn store(self, tx: &Tx<'_>, repo: i64, rev: Tid) -> Result<(), StoreError> {
-        tx.env.room.check()?;
+        tx.env.check_room()?;
         for (cid, block) in &self.nodes {
             store_node(tx, repo, cid, rev, block)?;
         }

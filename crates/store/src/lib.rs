@@ -25,6 +25,7 @@ mod open;
 mod read;
 mod recent;
 mod schema;
+mod sequence;
 mod session;
 mod tree;
 mod write;
@@ -51,7 +52,8 @@ pub use import::{Import, ImportError, Imported};
 pub use invite::{ADMIN, Invite, InviteOrder, InviteRights, InviteUse, NewInvite};
 pub use lifecycle::Announcement;
 pub use maintain::Maintained;
-pub use read::{Counts, Reader, StoredRecord};
+pub use read::{Ahead, Counts, Reader, StoredRecord};
+pub use sequence::{JUMP_MAX, Jump, SEQ_MAX};
 pub use session::{AppPassword, NewRefreshToken, Rotated};
 pub use write::{
     COMMIT_BYTES_MAX, Change, CommitMeta, OPS_MAX, Op, Outcome, Record, WriteRequest, WriteResult,
@@ -80,6 +82,8 @@ pub(crate) struct Inner {
     /// One import at a time: it takes disk, memory and much of the writer.
     pub(crate) imports: Arc<Semaphore>,
     numbers: AtomicU64,
+    /// Whether the bytes of the event log have been counted since the start.
+    pub(crate) counted: AtomicBool,
     /// Whether files without a row have been looked for since the start.
     pub(crate) swept: AtomicBool,
 }
@@ -153,7 +157,7 @@ impl Store {
     /// Tells whether new data is refused because the disk is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.inner.env.room.check().is_err()
+        self.inner.env.check_room().is_err()
     }
 
     /// Measures the database with its log, bytes. Blocks for a moment.

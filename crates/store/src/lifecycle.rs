@@ -155,7 +155,7 @@ impl Store {
         self.inner
             .writer()?
             .call(move |tx| {
-                tx.env.room.check()?;
+                tx.env.check_room()?;
                 let account = account::require(tx.conn, &did)?;
                 tx.set("UPDATE account SET preferences = ?2 WHERE id = ?1", params![account.id, preferences])
             })
@@ -223,7 +223,11 @@ impl Tx<'_> {
     }
 }
 
-fn announce(tx: &mut Tx<'_>, account: &Account, events: &[Announcement]) -> Result<(), StoreError> {
+pub(crate) fn announce(
+    tx: &mut Tx<'_>,
+    account: &Account,
+    events: &[Announcement],
+) -> Result<(), StoreError> {
     let now = tx.env.now()?;
     for event in events {
         match event {
@@ -307,7 +311,14 @@ pub(crate) fn store_node(
     )
 }
 
-fn repair(tx: &mut Tx<'_>, did: &Did) -> Result<CommitMeta, StoreError> {
+/// Gives everything of a repo that is of later than a revision that revision.
+const REDATE: &[&str] = &[
+    "UPDATE record SET rev = ?2 WHERE repo = ?1 AND rev > ?2",
+    "UPDATE node SET rev = ?2 WHERE repo = ?1 AND rev > ?2",
+    "UPDATE record_blob SET rev = ?2 WHERE repo = ?1 AND rev > ?2",
+];
+
+pub(crate) fn repair(tx: &mut Tx<'_>, did: &Did) -> Result<CommitMeta, StoreError> {
     let account = account::require(tx.conn, did)?;
     let now = tx.env.now()?;
     let rev = match crate::write::next_rev(account.head.rev, now, tx.env.clock_id) {
@@ -322,11 +333,8 @@ fn repair(tx: &mut Tx<'_>, did: &Did) -> Result<CommitMeta, StoreError> {
         params![account.repo, &block[..], number],
     )?;
     // What was signed ahead is of now, or `since` would skip it for ever.
-    for sql in [
-        "UPDATE record SET rev = ?2 WHERE repo = ?1 AND rev > ?2",
-        "UPDATE node SET rev = ?2 WHERE repo = ?1 AND rev > ?2",
-        "UPDATE record_blob SET rev = ?2 WHERE repo = ?1 AND rev > ?2",
-    ] {
+    let ahead = if account.head.rev > rev { REDATE } else { &[] };
+    for sql in ahead {
         tx.set(sql, params![account.repo, number])?;
     }
     let head = Head { commit: cid, block, rev, data: account.head.data };

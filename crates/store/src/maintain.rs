@@ -40,7 +40,7 @@ impl Store {
     pub async fn maintain(&self) -> Result<Maintained, StoreError> {
         let now = self.inner.env.now()?;
         let mut done = Maintained {
-            events: self.slices(move |tx| prune_events(tx, now)).await?,
+            events: self.slices(move |tx| prune_events(tx, now)).await? + self.bound_events().await?,
             blobs: self.slices(move |tx| prune_blobs(tx, now)).await?,
             tokens: self.slices(move |tx| prune_tokens(tx, now)).await?,
             repo_rows: 0,
@@ -59,6 +59,29 @@ impl Store {
         }
         self.inner.env.keep_reserve();
         Ok(done)
+    }
+
+    /// Removes the oldest events while the log is larger than it may be.
+    async fn bound_events(&self) -> Result<usize, StoreError> {
+        let (env, max) = (&self.inner.env, self.inner.env.config.limits.event_bytes_max);
+        let known = self.inner.counted.swap(true, Ordering::Relaxed);
+        if known && env.event_bytes.load(Ordering::Relaxed) <= max {
+            return Ok(0);
+        }
+        // Exact now: what was pruned or went with its account is not subtracted elsewhere.
+        let counted = self.read(|reader| reader.event_bytes()).await?;
+        let mut excess = counted.saturating_sub(max);
+        let mut total = 0;
+        while excess > 0 {
+            let (removed, bytes) = self.inner.writer()?.call(move |tx| prune_oldest(tx, excess)).await?;
+            if removed == 0 {
+                break;
+            }
+            total += removed;
+            excess = excess.saturating_sub(bytes);
+        }
+        env.event_bytes.store(counted.min(max.saturating_add(excess)), Ordering::Relaxed);
+        Ok(total)
     }
 
     /// Repeats a job until it finds less than a slice to do.
@@ -91,6 +114,34 @@ fn prune_events(tx: &mut Tx<'_>, now: TrustedTime) -> Result<usize, StoreError> 
         .prepare_cached(sql)
         .and_then(|mut s| s.execute(params![slice(), time_to_sql(before), time_to_sql(floor)]))
         .map_err(StoreError::db("pruning events"))
+}
+
+/// Removes a slice of the oldest events, whatever their age; gives their number and bytes. The newest and what a
+/// replay needs stay.
+fn prune_oldest(tx: &mut Tx<'_>, excess: u64) -> Result<(usize, u64), StoreError> {
+    let doing = "bounding the event log";
+    let floor = tx.trees.replay_floor().unwrap_or(u64::MAX);
+    let mut statement = tx
+        .conn
+        .prepare_cached(
+            "SELECT seq, length(frame) FROM event WHERE seq <= ?2 AND seq < (SELECT max(seq) FROM event) \
+             ORDER BY seq LIMIT ?1",
+        )
+        .map_err(StoreError::db(doing))?;
+    let oldest: Vec<(i64, i64)> = statement
+        .query_map(params![slice(), time_to_sql(floor)], |row| Ok((row.get(0)?, row.get(1)?)))
+        .and_then(Iterator::collect)
+        .map_err(StoreError::db(doing))?;
+    drop(statement);
+    let (mut removed, mut bytes, mut last) = (0, 0, -1);
+    for (seq, length) in oldest {
+        if bytes >= excess {
+            break;
+        }
+        (removed, bytes, last) = (removed + 1, bytes + length.unsigned_abs(), seq);
+    }
+    tx.set("DELETE FROM event WHERE seq <= ?1", [last])?;
+    Ok((removed, bytes))
 }
 
 fn prune_blobs(tx: &mut Tx<'_>, now: TrustedTime) -> Result<usize, StoreError> {

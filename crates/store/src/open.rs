@@ -7,9 +7,8 @@ use std::sync::{Arc, Mutex};
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
-use crate::blob::InFlight;
 use crate::config::Config;
-use crate::env::{Env, Room, database_path};
+use crate::env::{Env, database_path};
 use crate::error::{OpenError, StoreError};
 use crate::event::Events;
 use crate::files::{FolderLock, make_dirs};
@@ -46,16 +45,8 @@ impl Store {
         let last_seq = last_seq(&conn)?;
         let nodes = FreshNodes::default();
         let trees = tree::recover(&conn, &nodes)?;
-        let env = Arc::new(Env {
-            events: Events::new(last_seq),
-            nodes,
-            room: Room::default(),
-            in_flight: InFlight::default(),
-            clock_id: clock_id()?,
-            config,
-        });
+        let env = Arc::new(Env::new(config, Events::new(last_seq), nodes, clock_id()?));
         clean_up(&conn, &env)?;
-        env.measure_room();
 
         let (writer, handle) = Writer::new(conn, lock, Arc::clone(&env), trees, last_seq + 1)?;
         let thread = std::thread::Builder::new()
@@ -71,6 +62,7 @@ impl Store {
             exports: export::Slots::default(),
             imports: Arc::new(Semaphore::new(1)),
             numbers: AtomicU64::new(0),
+            counted: AtomicBool::new(false),
             swept: AtomicBool::new(false),
         };
         Ok(Self { inner: Arc::new(inner) })

@@ -5,6 +5,7 @@ use atproto::cid::Cid;
 use atproto::mst::{NodeSource, Tree};
 use atproto::syntax::{Did, Handle, Nsid, RecordKey, Tid};
 use bytes::Bytes;
+use platform::time::TrustedTime;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::account::{self, ACCOUNT_COLUMNS, Account, cid_from_sql, tid_from_sql};
@@ -14,6 +15,7 @@ use crate::error::StoreError;
 use crate::event::{Event, LOG_BYTES};
 use crate::session::{self, AppPassword};
 use crate::tree::{ReaderNodes, tree_failed};
+use crate::write::REV_AHEAD_WAITED_US;
 
 /// One moment of the store. Made by `Store::read`; must not wait for anything outside.
 #[derive(Debug)]
@@ -38,12 +40,27 @@ pub struct StoredRecord {
 /// Sizes of an account's holdings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counts {
+    /// Blocks of the present repo: the commit, the nodes of the tree, and records, equal ones once.
+    pub blocks: u64,
     /// Records in the repo.
     pub records: u64,
     /// Blobs that records refer to.
     pub blobs_expected: u64,
-    /// Those of them that are here.
+    /// Blobs that are here, those that no record refers to yet included.
     pub blobs_here: u64,
+}
+
+/// Records up to which equal ones are found and counted once; beyond, each counts as a block of its own. Finding them
+/// takes some 60 bytes of memory for each record.
+const DISTINCT_RECORDS_MAX: u64 = 200_000;
+
+/// A repo whose last commit was signed far ahead of the time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ahead {
+    /// Whose repo.
+    pub did: Did,
+    /// The revision that lies ahead.
+    pub rev: Tid,
 }
 
 impl<'a> Reader<'a> {
@@ -195,13 +212,58 @@ impl<'a> Reader<'a> {
     /// When the database fails.
     pub fn counts(&self, account: &Account) -> Result<Counts, StoreError> {
         let records = self.count("SELECT count(*) FROM record WHERE repo = ?1", [account.repo])?;
+        let record_blocks = if records <= DISTINCT_RECORDS_MAX {
+            self.count("SELECT count(DISTINCT cid) FROM record WHERE repo = ?1", [account.repo])?
+        } else {
+            records
+        };
+        let blocks = record_blocks.saturating_add(self.count_nodes(account)?).saturating_add(1);
         let blobs_expected =
             self.count("SELECT count(DISTINCT cid) FROM record_blob WHERE repo = ?1", [account.repo])?;
-        let blobs_here = self.count(
-            "SELECT count(*) FROM blob WHERE account = ?2 AND cid IN (SELECT cid FROM record_blob WHERE repo = ?1)",
-            [account.repo, account.id],
-        )?;
-        Ok(Counts { records, blobs_expected, blobs_here })
+        let blobs_here = self.count("SELECT count(*) FROM blob WHERE account = ?1", [account.id])?;
+        Ok(Counts { blocks, records, blobs_expected, blobs_here })
+    }
+
+    /// Counts the nodes of the present tree: those in the table, and what has changed since they were written.
+    fn count_nodes(&self, account: &Account) -> Result<u64, StoreError> {
+        let stored = self.count("SELECT count(*) FROM node WHERE repo = ?1", [account.repo])?;
+        let flushed: Vec<u8> = self
+            .conn
+            .prepare_cached("SELECT flushed_root FROM repo WHERE id = ?1")
+            .and_then(|mut s| s.query_row([account.repo], |row| row.get(0)))
+            .map_err(StoreError::db("counting nodes"))?;
+        let nodes = ReaderNodes::new(self.conn, &self.env.nodes, account);
+        let flushed = cid_from_sql(&flushed)?;
+        let diff = atproto::mst::diff(&nodes, Some(flushed), account.head.data).map_err(tree_failed)?;
+        let more = u64::try_from(diff.created_nodes.len()).unwrap_or(u64::MAX);
+        let fewer = u64::try_from(diff.deleted_nodes.len()).unwrap_or(u64::MAX);
+        Ok(stored.saturating_add(more).saturating_sub(fewer))
+    }
+
+    /// Lists repos whose last commit was signed so far ahead of `now` that nothing may follow it, at most `limit`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn repos_ahead(&self, now: TrustedTime, limit: usize) -> Result<Vec<Ahead>, StoreError> {
+        let doing = "looking for repos that lie ahead";
+        let horizon = Tid::from_micros(now.unix_micros().saturating_add(REV_AHEAD_WAITED_US), 0);
+        let mut statement = self
+            .conn
+            .prepare_cached(
+                "SELECT a.did, r.rev FROM repo r JOIN account a ON a.repo = r.id WHERE r.rev > ?1 LIMIT ?2",
+            )
+            .map_err(StoreError::db(doing))?;
+        let rows = statement
+            .query_map(params![account::tid_to_sql(horizon), to_sql(limit)], |row| {
+                Ok((row.get::<_, String>(0)?, row.get(1)?))
+            })
+            .map_err(StoreError::db(doing))?;
+        rows.map(|row| {
+            let (did, rev) = row.map_err(StoreError::db(doing))?;
+            let did = Did::parse(&did).map_err(|error| StoreError::corrupt(error.to_string()))?;
+            Ok(Ahead { did, rev: tid_from_sql(rev) })
+        })
+        .collect()
     }
 
     /// Proves a record, or its absence: a CAR of the commit, the path in the tree and the record, if there is one.
@@ -302,6 +364,23 @@ impl<'a> Reader<'a> {
             events.push(Event { seq: seq.unsigned_abs(), frame: Bytes::from(frame) });
         }
         Ok(events)
+    }
+
+    /// Counts events after a number, up to `limit`.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn count_events_after(&self, seq: u64, limit: usize) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM event WHERE seq > ?1 LIMIT ?2)";
+        self.count(sql, params![to_sql_u64(seq), to_sql(limit)])
+    }
+
+    /// Counts the bytes of all frames in the log. Reads the head of each: for maintenance only.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn event_bytes(&self) -> Result<u64, StoreError> {
+        self.count("SELECT coalesce(sum(length(frame)), 0) FROM event", [])
     }
 
     /// Gives the number of the oldest event in the log.

@@ -31,7 +31,7 @@ const REV_AHEAD_FOLLOWED_US: u64 = 5_000_000;
 
 /// How far it may lie ahead and simply be waited for, microseconds. Beyond, waiting is no answer for a client, and at
 /// five minutes relays begin to drop commits: the repo needs repair.
-const REV_AHEAD_WAITED_US: u64 = 60_000_000;
+pub(crate) const REV_AHEAD_WAITED_US: u64 = 60_000_000;
 
 /// What happens to one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ fn apply(tx: &mut Tx<'_>, request: &WriteRequest) -> Result<WriteResult, StoreEr
         return Err(StoreError::AccountInactive { status: account.status });
     }
     if request.ops.iter().any(|op| op.change != Change::Delete) {
-        tx.env.room.check()?;
+        tx.env.check_room()?;
     }
     if let Some(expected) = request.swap_commit
         && expected != account.head.commit
@@ -197,6 +197,11 @@ fn change_tree<'r>(
         applied.push(Applied { path, record, previous: current });
     }
     Ok((outcomes, applied))
+}
+
+/// Tells whether a revision lies so far ahead that nothing may follow it: the repo needs repair.
+pub(crate) fn is_far_ahead(rev: Tid, now: TrustedTime) -> bool {
+    rev.micros().saturating_sub(now.unix_micros()) > REV_AHEAD_WAITED_US
 }
 
 /// Chooses the revision that follows the last one.

@@ -10,7 +10,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
@@ -39,9 +38,6 @@ const CHECKPOINT_RETRY_BYTES: u64 = 512 * 1024;
 /// with its rows and indexes. So that the log never passes 16 MiB, and stays below 8 with posts of usual size, posts
 /// wait from 7 MiB on; exports let go after 2 s at the latest.
 const LOG_BYTES_MAX: u64 = 7 * 1024 * 1024;
-
-/// How long an answer about free room is believed.
-const ROOM_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// One request to the writer.
 pub(crate) struct Job {
@@ -97,6 +93,11 @@ impl Tx<'_> {
         let seq = self.next_seq;
         self.next_seq += 1;
         seq
+    }
+
+    /// Leaves numbers out: the next one is after this.
+    pub(crate) fn skip_to(&mut self, seq: u64) {
+        self.next_seq = self.next_seq.max(seq.saturating_add(1));
     }
 
     /// Queues a stored event for publication.
@@ -157,7 +158,6 @@ pub(crate) struct Writer {
     log_pages: Arc<AtomicU32>,
     page_bytes: u64,
     checkpoint_at_bytes: u64,
-    room_checked: Option<Instant>,
     /// Removed files whose rows are still to go.
     removed: Vec<PathBuf>,
     /// Keeps other processes out of the folder until the writer has ended.
@@ -202,7 +202,6 @@ impl Writer {
             log_pages,
             page_bytes: u64::from(page_bytes),
             checkpoint_at_bytes,
-            room_checked: None,
             removed: Vec::new(),
             _lock: lock,
         };
@@ -212,7 +211,6 @@ impl Writer {
     /// Serves jobs until the last handle is dropped; then flushes and checkpoints.
     pub(crate) fn run(mut self) {
         while let Some(first) = self.queue.blocking_recv() {
-            self.check_room();
             if let Err(error) = self.serve(first) {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store cannot go on");
                 (self.env.config.fatal)(&error);
@@ -272,7 +270,8 @@ impl Writer {
     fn settle(&mut self, batch: Batch) {
         self.next_seq = batch.next_seq;
         self.trees.committed(&self.env.nodes);
-        self.env.events.publish(batch.out.events);
+        self.env.grew(&batch.out.events);
+        self.env.events.publish(batch.out.events, batch.next_seq.saturating_sub(1));
         for answer in batch.answers {
             answer(None);
         }
@@ -287,20 +286,11 @@ impl Writer {
             execute(&self.conn, "ROLLBACK")?;
         }
         self.trees.rolled_back();
-        self.env.room.set_full(true);
-        self.env.give_up_reserve();
+        self.env.room_ended();
         for answer in batch.answers {
             answer(Some(StoreError::DiskFull));
         }
         Ok(())
-    }
-
-    fn check_room(&mut self) {
-        let fresh = self.room_checked.is_some_and(|at| at.elapsed() < ROOM_CHECK_INTERVAL);
-        if !fresh {
-            self.env.measure_room();
-            self.room_checked = Some(Instant::now());
-        }
     }
 
     fn log_bytes(&self) -> u64 {
@@ -335,8 +325,7 @@ impl Writer {
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "a checkpoint failed");
                 if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
-                    self.env.room.set_full(true);
-                    self.env.give_up_reserve();
+                    self.env.room_ended();
                 }
                 false
             }

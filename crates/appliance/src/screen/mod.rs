@@ -30,13 +30,15 @@ pub enum Page {
     Home,
     /// The clock and who vouches for it.
     Time,
+    /// The network and the relays.
+    Network,
     /// The data disk.
     Storage,
 }
 
 /// No page has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no page {0:?}; the pages are trouble, set-up, home, time, storage")]
+#[error("there is no page {0:?}; the pages are trouble, set-up, home, network, time, storage")]
 pub struct UnknownPage(pub String);
 
 impl std::str::FromStr for Page {
@@ -47,6 +49,7 @@ impl std::str::FromStr for Page {
             "trouble" => Ok(Self::Trouble(0)),
             "set-up" | "setup" => Ok(Self::SetUp),
             "home" => Ok(Self::Home),
+            "network" => Ok(Self::Network),
             "time" => Ok(Self::Time),
             "storage" => Ok(Self::Storage),
             other => Err(UnknownPage(other.to_owned())),
@@ -68,6 +71,7 @@ pub fn draw(page: Page, status: &Status) -> Frame {
         }
         Page::SetUp => pages::set_up(status),
         Page::Home => pages::home(status),
+        Page::Network => pages::network(status),
         Page::Time => pages::time(status),
         Page::Storage => pages::storage(status),
     }

@@ -3,7 +3,9 @@
 //! Every page has a lit title bar, up to five lines, and on a simulated network a lit footer that says so, so that a
 //! picture of the screen is never mistaken for a box on the real network.
 
-use control::status::{PdsState, RtcState, SourceState, Status, TimeState, TimeStatus};
+use control::status::{
+    PdsState, RelayState, RelayStatus, RtcState, SourceState, Status, TimeState, TimeStatus,
+};
 use platform::screen::Frame;
 
 use super::canvas::{Canvas, HEIGHT, Ink, Letters, WIDTH};
@@ -141,6 +143,44 @@ fn last_post(then: Option<u64>, status: &Status) -> String {
 fn capital(text: &str) -> String {
     let mut letters = text.chars();
     letters.next().map(|first| first.to_ascii_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+}
+
+/// Draws whether the network is up, and how the relays stand: one in full, several by their number and the worst.
+pub(crate) fn network(status: &Status) -> Frame {
+    let mut canvas = start(status, "Network", if status.system.network_up { "up" } else { "DOWN" });
+    line(&mut canvas, 0, bare(&status.system.pds_url));
+    let relays = status.pds.as_ref().map(|pds| pds.relays.as_slice()).unwrap_or_default();
+    let Some(shown) =
+        relays.iter().max_by_key(|relay| (relay.advice.is_some(), relay.state != RelayState::Active))
+    else {
+        line(&mut canvas, 2, "No relay is asked: posts");
+        line(&mut canvas, 3, "are read here only.");
+        return canvas.into_frame();
+    };
+    let active = relays.iter().filter(|relay| relay.state == RelayState::Active).count();
+    let heading = match relays.len() {
+        1 => "Relay:".to_owned(),
+        all => format!("{active} of {all} relays active"),
+    };
+    line(&mut canvas, 1, &heading);
+    line(&mut canvas, 2, &shown.name);
+    line(&mut canvas, 3, &standing(shown));
+    let now = status.time.as_ref().filter(|time| time.trusted).and_then(|time| time.unix_us);
+    let asked = match (shown.asked_unix_us, now) {
+        (Some(then), Some(now)) => format!("Asked {}", words::age(then, now)),
+        (Some(_), None) => String::new(),
+        (None, _) => "Not asked yet".to_owned(),
+    };
+    line(&mut canvas, 4, &asked);
+    canvas.into_frame()
+}
+
+fn standing(relay: &RelayStatus) -> String {
+    match (relay.state, relay.behind) {
+        (RelayState::Active, Some(0)) => "active, up to date".to_owned(),
+        (RelayState::Active, Some(behind)) => format!("active, {} behind", words::count(behind, "event")),
+        (state, _) => state.label().to_owned(),
+    }
 }
 
 /// Draws the clock, how far it may be off, and who vouches for it.

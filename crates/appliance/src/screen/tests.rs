@@ -4,7 +4,9 @@
 
 use std::path::PathBuf;
 
-use control::status::{PdsState, RtcState, SourceState, SourceStatus, StorageState, TimeState};
+use control::status::{
+    PdsState, RelayState, RelayStatus, RtcState, SourceState, SourceStatus, StorageState, TimeState,
+};
 use control::{PdsStatus, StorageStatus, SystemStatus, TimeStatus};
 use platform::DiskKind;
 
@@ -29,6 +31,7 @@ fn well() -> Status {
             public_url: "https://perch.example".to_owned(),
             accounts: 1,
             last_post_unix_us: Some(NOW_US - 185_000_000),
+            relays: vec![relay("bsky.network", RelayState::Active)],
             ..PdsStatus::default()
         }),
         time: Some(TimeStatus {
@@ -63,12 +66,24 @@ fn well() -> Status {
     }
 }
 
+fn relay(name: &str, state: RelayState) -> RelayStatus {
+    RelayStatus {
+        name: name.to_owned(),
+        state,
+        seq: Some(4_711),
+        behind: Some(0),
+        asked_unix_us: Some(NOW_US - 600_000_000),
+        advice: None,
+    }
+}
+
 fn simulated() -> Status {
     let mut status = well();
     status.system.simulation = true;
     status.system.pds_url = "http://localhost:2583".to_owned();
     status.system.panel_url = "http://localhost:8080".to_owned();
     pds(&mut status).name = "alice.test".to_owned();
+    pds(&mut status).relays.clear();
     status
 }
 
@@ -106,12 +121,33 @@ fn compare(name: &str, page: Page, status: &Status) {
 
 #[test]
 fn pages_of_a_box_on_which_all_is_well() {
-    for (name, page) in
-        [("set-up", Page::SetUp), ("home", Page::Home), ("time", Page::Time), ("storage", Page::Storage)]
-    {
+    for (name, page) in [
+        ("set-up", Page::SetUp),
+        ("home", Page::Home),
+        ("network", Page::Network),
+        ("time", Page::Time),
+        ("storage", Page::Storage),
+    ] {
         compare(name, page, &well());
         compare(&format!("{name}-simulation"), page, &simulated());
     }
+}
+
+#[test]
+fn relays_show_the_worst_and_what_to_do() {
+    let mut status = well();
+    pds(&mut status).relays[0].behind = Some(1_240);
+    compare("network-behind", Page::Network, &status);
+    let mut deaf = relay("relay1.us-east.example.network", RelayState::Offline);
+    deaf.advice = Some(
+        "It cannot reach this box. Check the address, the router's port and the certificate.".to_owned(),
+    );
+    pds(&mut status).relays.push(deaf);
+    compare("network-trouble", Page::Network, &status);
+    compare("trouble-relay", Page::Trouble(0), &status);
+    status.system.network_up = false;
+    compare("network-down", Page::Network, &status);
+    compare("trouble-network", Page::Trouble(0), &status);
 }
 
 #[test]
@@ -211,7 +247,7 @@ fn the_worst_trouble_comes_first_and_consequences_are_not_repeated() {
 #[test]
 fn silent_processes_are_trouble() {
     let kinds: Vec<Kind> = troubles(&Status::default()).iter().map(|trouble| trouble.kind).collect();
-    assert_eq!(kinds, [Kind::PdsStopped, Kind::ClockUntrusted]);
+    assert_eq!(kinds, [Kind::PdsStopped, Kind::ClockUntrusted, Kind::NetworkDown]);
 }
 
 /// Every text that this module itself writes must be readable in full on the screen.
@@ -219,6 +255,7 @@ fn silent_processes_are_trouble() {
 fn every_advice_of_our_own_fits_the_screen() {
     let mut status = simulated();
     status.system.undervoltage = Some(true);
+    status.system.network_up = false;
     pds(&mut status).repos_to_repair = 12;
     clock(&mut status).rtc = RtcState::Stopped;
     clock(&mut status).sources[0].answers = SourceState::Disagrees;

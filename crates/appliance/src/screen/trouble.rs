@@ -2,7 +2,7 @@
 //!
 //! The one list that the screen, the panel and the terminal all show. A pure function of the status: it asks nobody.
 
-use control::status::{PdsState, RtcState, SourceState, Status, StorageState, TimeState};
+use control::status::{PdsState, RelayState, RtcState, SourceState, Status, StorageState, TimeState};
 
 use super::words;
 
@@ -37,10 +37,14 @@ pub enum Kind {
     DateUnconfirmed,
     /// Nothing may be signed.
     ClockUntrusted,
-    /// A repository's rev lies too far ahead; it needs its healing command.
+    /// A repository's rev lies too far ahead; it waits for its cure.
     RepoNeedsRepair,
     /// The PDS refuses writes for a reason of its own.
     PdsReadOnly,
+    /// The network is down.
+    NetworkDown,
+    /// A relay does not take what is posted here.
+    RelayTrouble,
     /// No time server answers; the clock still holds.
     TimeServersSilent,
     /// A time server says something else than the others.
@@ -64,6 +68,7 @@ pub fn troubles(status: &Status) -> Vec<Trouble> {
     time(status, &mut found);
     // Last, since a stopped or read-only PDS is worth a line of its own only when nothing above explains it.
     service(status, &mut found);
+    network(status, &mut found);
     found.sort_by_key(|trouble| trouble.kind);
     found
 }
@@ -159,6 +164,28 @@ fn time(status: &Status, found: &mut Vec<Trouble>) {
     chip(&time.rtc, found);
 }
 
+/// The network, and the first relay that has something to say. No relay can be reached without a network.
+fn network(status: &Status, found: &mut Vec<Trouble>) {
+    if !status.system.network_up {
+        found.push(Trouble {
+            kind: Kind::NetworkDown,
+            title: "NO NETWORK",
+            advice: "Check cable or Wi-Fi and the router. Posts wait here until it is back.".to_owned(),
+        });
+        return;
+    }
+    let relays = status.pds.iter().flat_map(|pds| &pds.relays);
+    let told = relays.filter_map(|relay| Some((relay, relay.advice.clone()?)));
+    let Some((relay, advice)) = told.max_by_key(|(relay, _)| relay.state == RelayState::Banned) else {
+        return;
+    };
+    found.push(Trouble {
+        kind: Kind::RelayTrouble,
+        title: "RELAY TROUBLE",
+        advice: format!("{}: {advice}", relay.name),
+    });
+}
+
 fn chip(rtc: &RtcState, found: &mut Vec<Trouble>) {
     let (title, advice) = match rtc {
         RtcState::Stopped | RtcState::Implausible => {
@@ -200,7 +227,7 @@ fn service(status: &Status, found: &mut Vec<Trouble>) {
             kind: Kind::RepoNeedsRepair,
             title: "REPAIR IS NEEDED",
             advice: format!(
-                "{} signed far ahead of the true time. Posts wait for the repair command.",
+                "{} signed far ahead of the true time. Healed when the relays allow it; posts wait.",
                 words::count(pds.repos_to_repair, "account")
             ),
         });

@@ -98,14 +98,15 @@ fn front(kinds: &[Kind], fresh: bool) -> Page {
     }
 }
 
-/// The page after `page`: the troubles, then home, time, storage, set-up, and round again.
+/// The page after `page`: the troubles, then home, network, time, storage, set-up, and round again.
 fn next(page: Page, troubles: usize) -> Page {
     match page {
         Page::Trouble(number) => match number.checked_add(1) {
             Some(next) if usize::from(next) < troubles => Page::Trouble(next),
             _ => Page::Home,
         },
-        Page::Home => Page::Time,
+        Page::Home => Page::Network,
+        Page::Network => Page::Time,
         Page::Time => Page::Storage,
         Page::Storage => Page::SetUp,
         Page::SetUp if troubles > 0 => Page::Trouble(0),
@@ -129,8 +130,8 @@ mod tests {
     #[test]
     fn short_presses_go_round_all_pages() {
         let mut view = View::new(0, None);
-        let seen: Vec<Page> = (1..=5).map(|ms| page(view.step(Event::ShortPress, ms, NONE, false))).collect();
-        assert_eq!(seen, [Page::Time, Page::Storage, Page::SetUp, Page::Home, Page::Time]);
+        let seen: Vec<Page> = (1..=6).map(|ms| page(view.step(Event::ShortPress, ms, NONE, false))).collect();
+        assert_eq!(seen, [Page::Network, Page::Time, Page::Storage, Page::SetUp, Page::Home, Page::Network]);
     }
 
     #[test]

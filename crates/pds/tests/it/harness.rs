@@ -6,13 +6,19 @@ use atproto::{didkey, syntax::Did};
 use control::{PdsStatus, status::PdsState};
 use pds::{Config, Platform};
 use platform::{
+    Disk,
     sim::{SimClock, trusted_clock},
     time::Clock,
 };
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{answers, plc::Directory};
@@ -29,6 +35,12 @@ pub(crate) struct Pds {
     pub(crate) directory: Directory,
     pub(crate) http: Client,
     pub(crate) status: watch::Receiver<PdsStatus>,
+    /// Whether the network is up.
+    pub(crate) network: watch::Sender<bool>,
+    /// Rings when the owner wants repos healed.
+    pub(crate) heal: Arc<Notify>,
+    /// The disk whose room is watched.
+    pub(crate) disk: Option<Arc<dyn Disk>>,
     clock: Clock,
     plc_url: String,
     dir: TempDir,
@@ -102,6 +114,9 @@ impl Pds {
             directory,
             http: Client::builder().no_proxy().build().unwrap(),
             status: watch::channel(PdsStatus::default()).1,
+            network: watch::Sender::new(true),
+            heal: Arc::new(Notify::new()),
+            disk: None,
             clock,
             plc_url,
             dir: TempDir::new().unwrap(),
@@ -113,7 +128,8 @@ impl Pds {
         pds
     }
 
-    async fn serve(&mut self, change: impl FnOnce(&mut Config)) {
+    /// Starts the server on the same data, with other settings.
+    pub(crate) async fn serve(&mut self, change: impl FnOnce(&mut Config)) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         self.url = format!("http://127.0.0.1:{port}");
@@ -124,7 +140,12 @@ impl Pds {
         let (status, receiver) = watch::channel(PdsStatus::default());
         self.status = receiver;
         self.shutdown = CancellationToken::new();
-        let platform = Platform { clock: self.clock.clone(), disk: None, codes: None };
+        let platform = Platform {
+            disk: self.disk.clone(),
+            network: Some(self.network.subscribe()),
+            heal: Some(Arc::clone(&self.heal)),
+            ..Platform::new(self.clock.clone(), None)
+        };
         self.server.spawn(pds::run(config, platform, listener, status, self.shutdown.clone()));
         self.wait_status(|s| s.state == PdsState::Serving).await;
     }

@@ -30,6 +30,8 @@ mod read_after_write;
 #[cfg(test)]
 mod records;
 #[cfg(test)]
+mod relay;
+#[cfg(test)]
 mod service_auth;
 #[cfg(test)]
 mod sync;

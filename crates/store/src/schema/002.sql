@@ -65,10 +65,3 @@ CREATE TABLE lexicon (
     fetched_at INTEGER NOT NULL,
     used_at INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT;
-
--- What the relays were last seen to know.
-CREATE TABLE relay (
-    url TEXT PRIMARY KEY,
-    seq INTEGER NOT NULL,
-    seen_at INTEGER NOT NULL
-) WITHOUT ROWID, STRICT;

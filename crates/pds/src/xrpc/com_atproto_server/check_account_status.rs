@@ -42,8 +42,7 @@ pub(in crate::xrpc) async fn handle(
         valid_did,
         repo_commit: account.head.commit.to_string(),
         repo_rev: account.head.rev.to_string(),
-        // Records and the commit: counting the tree's nodes would mean reading them.
-        repo_blocks: counts.records.saturating_add(1),
+        repo_blocks: counts.blocks,
         indexed_records: counts.records,
         private_state_values: 0,
         expected_blobs: counts.blobs_expected,
