@@ -20,6 +20,10 @@ impl From<StoreError> for XrpcError {
             StoreError::HandleTaken => Self::bad("HandleNotAvailable", "Handle already taken"),
             StoreError::EmailTaken => Self::invalid_request("Email already taken"),
             StoreError::DidTaken => Self::invalid_request("Account already exists"),
+            StoreError::ChangeUnderWay => Self::upstream(
+                "An earlier change of this identity still waits for the PLC directory; try again in a minute",
+                text,
+            ),
             StoreError::InvalidSwap { current } => {
                 let current = current.map_or_else(|| "null".to_owned(), |cid| cid.to_string());
                 Self::bad("InvalidSwap", format!("Swap does not hold: it was at {current}"))

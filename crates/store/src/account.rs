@@ -296,7 +296,7 @@ fn check_free(conn: &Connection, did: &Did, handle: &Handle, email: Option<&str>
     )? {
         return Err(StoreError::DidTaken);
     }
-    check_handle_free(conn, handle)?;
+    check_handle_free(conn, handle, did)?;
     if let Some(email) = email {
         let sql = "SELECT 1 FROM account WHERE email = ?1 UNION ALL SELECT 1 FROM intent WHERE email = ?1";
         if taken(sql, email)? {
@@ -306,12 +306,17 @@ fn check_free(conn: &Connection, did: &Did, handle: &Handle, email: Option<&str>
     Ok(())
 }
 
-pub(crate) fn check_handle_free(conn: &Connection, handle: &Handle) -> Result<(), StoreError> {
+/// Says whether `did` may take a handle: nobody has it, nobody is about to have it, and it is not the host of another's
+/// `did:web`, whose documents are served under that name.
+pub(crate) fn check_handle_free(conn: &Connection, handle: &Handle, did: &Did) -> Result<(), StoreError> {
     let taken = conn
         .prepare_cached(
-            "SELECT 1 FROM account WHERE handle = ?1 UNION ALL SELECT 1 FROM intent WHERE handle = ?1",
+            "SELECT 1 FROM account WHERE handle = ?1 UNION ALL SELECT 1 FROM intent WHERE handle = ?1 \
+             UNION ALL SELECT 1 FROM change WHERE handle = ?1 \
+             UNION ALL SELECT 1 FROM account WHERE did = 'did:web:' || ?1 AND did <> ?2 \
+             UNION ALL SELECT 1 FROM intent WHERE did = 'did:web:' || ?1 AND did <> ?2",
         )
-        .and_then(|mut s| s.query_row([handle.as_str()], |_| Ok(())).optional())
+        .and_then(|mut s| s.query_row([handle.as_str(), did.as_str()], |_| Ok(())).optional())
         .map_err(StoreError::db("looking for a name"))?;
     if taken.is_some() { Err(StoreError::HandleTaken) } else { Ok(()) }
 }
@@ -326,9 +331,13 @@ fn begin(tx: &mut Tx<'_>, new: NewAccount) -> Result<Intent, StoreError> {
         return Err(StoreError::InviteUnavailable);
     }
     let created_at_us = tx.env.now()?.unix_micros();
+    // Who brings an identity along may have asked for its key before.
+    let promised =
+        if new.plc_operation.is_none() { crate::reserve::promised(tx, &new.did)? } else { None };
+    let signing_key = promised.unwrap_or(new.signing_key);
     // The key is durable before the row that names it. It is written here, under the check, so that nobody ever
     // overwrites the key of an account that lives. A row that then fails leaves a key that the next try overwrites.
-    tx.write_key(&new.did, &new.signing_key)?;
+    tx.write_key(&new.did, &signing_key)?;
     tx.conn
         .prepare_cached(
             "INSERT INTO intent (did, handle, email, password_hash, plc_operation, created_at, invite) \

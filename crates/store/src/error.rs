@@ -32,6 +32,9 @@ pub enum StoreError {
     /// The DID already has an account here.
     #[error("the DID already has an account here")]
     DidTaken,
+    /// An earlier change of the identity waits for the PLC directory.
+    #[error("an earlier change of this identity is still under way")]
+    ChangeUnderWay,
     /// A swap condition does not hold.
     #[error("the repo or record is not what the request expected")]
     InvalidSwap {

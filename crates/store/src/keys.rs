@@ -14,7 +14,7 @@ use crate::files::{read_small, write_durably};
 use crate::writer::Tx;
 
 /// Length of a signing key, bytes.
-const KEY_BYTES: u64 = 32;
+pub(crate) const KEY_BYTES: u64 = 32;
 
 /// Bytes of a server secret that is made here.
 const SECRET_BYTES: usize = 32;
@@ -63,6 +63,21 @@ impl Store {
         make: Option<fn() -> Vec<u8>>,
     ) -> Result<Vec<u8>, StoreError> {
         self.inner.writer()?.call(move |tx| secret(tx.env, &tx.env.secret_path(name), make)).await
+    }
+}
+
+impl Store {
+    /// Gives a secret of the server if it was made before.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub async fn existing_secret(&self, name: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(move |reader| {
+            let path = reader.env().secret_path(name);
+            let files = &*reader.env().config.files;
+            read_small(files, &path, SECRET_BYTES_MAX).map_err(StoreError::file("reading a secret", &path))
+        })
+        .await
     }
 }
 

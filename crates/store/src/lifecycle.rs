@@ -11,6 +11,7 @@ use crate::Store;
 use crate::account::{self, Account, Head, Status, tid_to_sql, time_to_sql};
 use crate::error::StoreError;
 use crate::invite;
+use crate::reserve;
 use crate::session;
 use crate::write::CommitMeta;
 use crate::writer::Tx;
@@ -91,7 +92,7 @@ impl Store {
             .call(move |tx| {
                 let account = account::require(tx.conn, &did)?;
                 if account.handle != handle {
-                    account::check_handle_free(tx.conn, &handle)?;
+                    account::check_handle_free(tx.conn, &handle, &did)?;
                     let sql = "UPDATE account SET handle = ?2 WHERE id = ?1";
                     tx.set(sql, params![account.id, handle.as_str()])?;
                 }
@@ -284,6 +285,7 @@ fn complete(tx: &mut Tx<'_>, did: &Did, status: Status) -> Result<Account, Store
     if let Some(code) = invite {
         invite::record_use(tx, &code, did, now)?;
     }
+    reserve::release(tx, did)?;
     tx.set_flushed_head(repo, id, &head)?;
     let account = account::require(tx.conn, did)?;
     if status == Status::Active {
@@ -365,7 +367,11 @@ fn delete(tx: &mut Tx<'_>, did: &Did) -> Result<(), StoreError> {
     for table in ["refresh_token", "app_password", "email_token", "event"] {
         tx.set(&format!("DELETE FROM {table} WHERE account = ?1"), [account.id])?;
     }
+    tx.set("DELETE FROM change WHERE account = ?1", [account.id])?;
     tx.set("DELETE FROM account WHERE id = ?1", [account.id])?;
+    if did.is_web() {
+        tx.set("INSERT OR IGNORE INTO ended_web (did) VALUES (?1)", [did.as_str()])?;
+    }
     tx.doom_repo(account.repo)?;
     tx.forget_key(account.id);
     tx.doom_file(tx.env.key_path(did))?;

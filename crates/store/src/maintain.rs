@@ -11,6 +11,7 @@ use rusqlite::params;
 use crate::Store;
 use crate::account::{cid_from_sql, time_to_sql};
 use crate::error::StoreError;
+use crate::reserve;
 use crate::writer::Tx;
 
 /// Rows that one slice removes: some milliseconds of the writer's time.
@@ -45,6 +46,7 @@ impl Store {
             tokens: self.slices(move |tx| prune_tokens(tx, now)).await?,
             repo_rows: 0,
         };
+        self.slices(move |tx| reserve::prune(tx, now)).await?;
         done.repo_rows = self.slices(prune_repos).await?;
         if !self.inner.swept.swap(true, Ordering::Relaxed) {
             let inner = Arc::clone(&self.inner);

@@ -146,6 +146,7 @@ fn clean_up(conn: &Connection, env: &Env) -> Result<(), StoreError> {
             env.config.files.remove(&path).map_err(StoreError::file("removing", &path))?;
         }
     }
+    crate::reserve::sort_unclaimed(conn, env)?;
     // Imports that a cut interrupted are given up.
     conn.execute("UPDATE doomed_repo SET staged = 0 WHERE staged = 1", [])
         .map_err(StoreError::db("giving up old imports"))?;

@@ -117,6 +117,14 @@ impl<'a> Reader<'a> {
         rows.map(|row| row.map_err(StoreError::db(doing))?).collect()
     }
 
+    /// Says whether a `did:web` had an account here that was removed.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn web_has_ended(&self, did: &Did) -> Result<bool, StoreError> {
+        Ok(self.count("SELECT count(*) FROM ended_web WHERE did = ?1", [did.as_str()])? > 0)
+    }
+
     /// Counts the accounts.
     ///
     /// # Errors

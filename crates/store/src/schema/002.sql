@@ -47,16 +47,17 @@ CREATE TABLE reserved_key (
     created_at INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT;
 
--- Changes of an existing identity under way: what must be sent outside is here, durable, before it is sent.
--- `kind`: 'handle' or 'plc'.
+-- Changes of an existing identity under way, one at a time: what must be sent outside is here, durable, before it is
+-- sent. `handle`: the one that comes with it; nobody else may take it.
 CREATE TABLE change (
-    account INTEGER NOT NULL,
-    kind TEXT NOT NULL,
-    handle TEXT,
-    plc_operation BLOB,
-    created_at INTEGER NOT NULL,
-    PRIMARY KEY (account, kind)
-) WITHOUT ROWID, STRICT;
+    account INTEGER PRIMARY KEY,
+    handle TEXT UNIQUE,
+    plc_operation BLOB NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+-- Identities of the kind did:web whose accounts were removed: those that this server gave out are never given again.
+CREATE TABLE ended_web (did TEXT PRIMARY KEY) WITHOUT ROWID, STRICT;
 
 -- Lexicons that were resolved; `body` NULL remembers that there was none.
 CREATE TABLE lexicon (
