@@ -157,10 +157,13 @@ impl State {
     /// Makes another handle the first one and leaves other names as they are.
     pub fn set_handle(&mut self, handle: &Handle) {
         let name = format!("at://{handle}");
-        match self.also_known_as.iter_mut().find(|name| name.starts_with("at://")) {
-            Some(old) => *old = name,
-            None => self.also_known_as.insert(0, name),
-        }
+        let place = self.also_known_as.iter().position(|name| name.starts_with("at://"));
+        // A name that is there already moves: the directory takes none twice.
+        let others = self.also_known_as.iter().enumerate();
+        let others = others.filter(|(at, other)| Some(*at) != place && **other != name);
+        let mut names: Vec<String> = others.map(|(_, other)| other.clone()).collect();
+        names.insert(place.unwrap_or(0).min(names.len()), name);
+        self.also_known_as = names;
     }
 
     /// Makes another server the one that holds the repository.

@@ -19,31 +19,37 @@ use tokio::sync::Notify;
 use crate::{
     app::{App, Shared},
     error::XrpcError,
+    identity_change,
     plc_client::PlcClientError,
+    rotation_key,
 };
-
-/// Name of the secret with the key that this server puts into the PLC operations of its accounts.
-const ROTATION_KEY: &str = "plc-rotation";
 
 /// Pause before interrupted creations are tried again. The directory's outages last minutes; a client that retries its
 /// sign-up is told meanwhile that the handle is taken, so it should not be much longer.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
 
-/// Creations under way in this process, and the wish to look at interrupted ones.
+/// Creations and changes under way in this process, by DID, and the wish to look at interrupted ones.
 #[derive(Debug, Default)]
 pub(crate) struct Creations {
     under_way: Mutex<HashSet<Did>>,
     interrupted: Notify,
 }
 
-/// Keeps a creation from being taken up twice.
-struct Claim<'a> {
+/// Keeps a creation or change from being taken up twice.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
     creations: &'a Creations,
     did: Did,
 }
 
 impl Creations {
-    fn claim(&self, did: &Did) -> Option<Claim<'_>> {
+    /// Lets the worker look soon at what is left.
+    pub(crate) fn look_again(&self) {
+        self.interrupted.notify_one();
+    }
+
+    /// Takes a DID up, unless it is being worked on.
+    pub(crate) fn claim(&self, did: &Did) -> Option<Claim<'_>> {
         let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
         under_way.insert(did.clone()).then(|| Claim { creations: self, did: did.clone() })
     }
@@ -66,7 +72,7 @@ pub(crate) struct Request {
     pub(crate) password_hash: String,
     /// A key of the owner's that stands before the server's.
     pub(crate) recovery_key: Option<PublicKey>,
-    /// The identity brought along; its account begins deactivated.
+    /// The identity brought along, whose account begins deactivated; or one of this server's own `did:web`.
     pub(crate) did: Option<Did>,
     /// The invite code that it uses.
     pub(crate) invite: Option<String>,
@@ -109,7 +115,7 @@ async fn run(app: &App, request: Request) -> Result<Account, XrpcError> {
     drop(claim);
     if result.is_err() {
         // Given up or to be tried again: the worker looks at what the store still has.
-        app.creations.interrupted.notify_one();
+        app.creations.look_again();
     }
     result
 }
@@ -120,9 +126,15 @@ async fn genesis(
     request: &Request,
     signing_key: &SigningKey,
 ) -> Result<(Did, Vec<u8>), XrpcError> {
-    let rotation_key = rotation_key(app).await?;
-    let mut rotation_keys: Vec<PublicKey> = request.recovery_key.iter().cloned().collect();
-    rotation_keys.push(rotation_key.public_key());
+    let rotation_key = rotation_key::current(app).await?;
+    // The first may undo what the later ones did: the account's owner, the server's owner, the server.
+    let mut rotation_keys: Vec<PublicKey> = Vec::new();
+    for key in request.recovery_key.iter().chain(&app.config.recovery_key).chain([&rotation_key.public_key()])
+    {
+        if !rotation_keys.contains(key) {
+            rotation_keys.push(key.clone());
+        }
+    }
     let now = app.now()?;
     let (did, operation) = plc::genesis(
         &rotation_keys,
@@ -136,32 +148,38 @@ async fn genesis(
     Ok((did, operation.to_json()))
 }
 
-/// The key with which this server signs PLC operations; made when it is first needed.
-async fn rotation_key(app: &App) -> Result<SigningKey, XrpcError> {
-    let bytes = zeroize::Zeroizing::new(app.store.secret(ROTATION_KEY, Some(new_key_bytes)).await?);
-    SigningKey::from_bytes(&bytes).map_err(XrpcError::internal)
-}
-
-/// Bytes of a new key. An empty answer, when the system gives no random numbers, is refused by whoever reads it.
-fn new_key_bytes() -> Vec<u8> {
-    SigningKey::generate().map(|key| key.to_bytes().to_vec()).unwrap_or_default()
+/// Gives up the creation of an identity of this server's own that had an account before: who followed the former owner
+/// must not follow a stranger.
+async fn refuse_ended(app: &App, did: &Did) -> Result<(), XrpcError> {
+    let wanted = did.clone();
+    if !app.identity.gives_out(did) || !app.store.read(move |r| r.web_has_ended(&wanted)).await? {
+        return Ok(());
+    }
+    app.store.abandon_account(did).await?;
+    Err(XrpcError::bad("HandleNotAvailable", "This did:web belonged to an account that was deleted"))
 }
 
 /// Whether an identity's operation may have been sent before, perhaps before a restart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sending {
+pub(crate) enum Sending {
+    /// Surely not.
     First,
+    /// Perhaps.
     Again,
 }
 
 /// Registers the identity, if it is new, and turns the intent into an account.
 async fn complete(app: &App, intent: &Intent, sending: Sending) -> Result<Account, XrpcError> {
+    refuse_ended(app, &intent.did).await?;
     if let Some(operation) = &intent.plc_operation {
         register(app, intent, operation, sending).await?;
     }
     // Who brings an identity along switches the account on when all of it has arrived.
-    let status = if intent.plc_operation.is_some() { Status::Active } else { Status::Deactivated };
-    Ok(app.store.complete_account(&intent.did, status).await?)
+    let is_new = intent.plc_operation.is_some() || app.identity.gives_out(&intent.did);
+    let status = if is_new { Status::Active } else { Status::Deactivated };
+    let account = app.store.complete_account(&intent.did, status).await?;
+    app.identity.forget(&intent.did);
+    Ok(account)
 }
 
 async fn register(app: &App, intent: &Intent, operation: &[u8], sending: Sending) -> Result<(), XrpcError> {
@@ -191,11 +209,11 @@ fn unreachable(err: &PlcClientError) -> XrpcError {
 /// Goes on with what a stop or an outage interrupted, until the end.
 pub(crate) async fn resume(app: Shared) {
     loop {
-        let left = match app.store.intents().await {
-            Ok(intents) => resume_all(&app, &intents).await,
+        let left = match resume_all(&app).await {
+            Ok(left) => left,
             Err(StoreError::Closed) => return,
             Err(e) => {
-                tracing::error!("interrupted sign-ups cannot be read: {}", crate::store_error::chain(&e));
+                tracing::error!("what was interrupted cannot be read: {}", crate::store_error::chain(&e));
                 true
             }
         };
@@ -208,9 +226,20 @@ pub(crate) async fn resume(app: Shared) {
 }
 
 /// Returns whether anything is left to be tried again.
-async fn resume_all(app: &App, intents: &[Intent]) -> bool {
+async fn resume_all(app: &App) -> Result<bool, StoreError> {
     let mut left = false;
-    for intent in intents {
+    for change in app.store.identity_changes().await? {
+        let did = change.did.as_str();
+        let Some(_claim) = app.creations.claim(&change.did) else { continue };
+        match identity_change::finish(app, &change, Sending::Again).await {
+            Ok(()) => tracing::info!(did, "an interrupted change of an identity was completed"),
+            Err(e) => {
+                left |= e.status().is_server_error();
+                tracing::warn!(did, "an interrupted change of an identity could not be completed: {e}");
+            }
+        }
+    }
+    for intent in &app.store.intents().await? {
         let Some(_claim) = app.creations.claim(&intent.did) else { continue };
         match complete(app, intent, Sending::Again).await {
             Ok(account) => tracing::info!(did = account.did.as_str(), "an interrupted sign-up was completed"),
@@ -223,5 +252,5 @@ async fn resume_all(app: &App, intents: &[Intent]) -> bool {
             }
         }
     }
-    left
+    Ok(left)
 }

@@ -1,8 +1,9 @@
 //! Which handles this server gives out.
 
-use atproto::syntax::Handle;
+use atproto::syntax::{AtIdentifier, Did, Handle};
+use store::{Status, StoreError};
 
-use crate::error::XrpcError;
+use crate::{app::App, error::XrpcError, store_error::chain};
 
 /// Length of the part before the server's domain, characters: shorter ones are too precious to go first come first
 /// served, longer ones do not fit the columns of common clients. As the reference.
@@ -138,15 +139,71 @@ const RESERVED: &[&str] = &[
     "xrpc",
 ];
 
+/// Whether this server gives the handle out, or could.
+#[must_use]
+pub(crate) fn is_under(handle: &Handle, domains: &[String]) -> bool {
+    domains.iter().any(|domain| handle.as_str().ends_with(domain.as_str()))
+}
+
+/// Finds out which DID a handle stands for: in the store for this server's own, by DNS and https for others.
+///
+/// # Errors
+/// 500 when the store fails.
+pub(crate) async fn resolve(app: &App, handle: &Handle) -> Result<Option<Did>, XrpcError> {
+    let account = app.account(&AtIdentifier::Handle(handle.clone())).await?;
+    if let Some(account) = account.filter(|account| account.status == Status::Active) {
+        return Ok(Some(account.did));
+    }
+    let domains = &app.config.handle_domains;
+    // Nobody else can say whom a name under our domains stands for.
+    let is_domain = domains.iter().any(|domain| domain.strip_prefix('.') == Some(handle.as_str()));
+    if is_under(handle, domains) || is_domain {
+        return Ok(None);
+    }
+    Ok(app.identity.resolve_handle(handle).await)
+}
+
+/// Checks a handle that an identity asks for: one of this server's by its rules, another's by asking whom it stands for.
+///
+/// # Errors
+/// 400 `InvalidHandle`, `HandleNotAvailable`, or `InvalidRequest` when it stands for somebody else.
+pub(crate) async fn check_for(app: &App, text: &str, did: &Did) -> Result<Handle, XrpcError> {
+    let handle = match check_new(text, &app.config.handle_domains) {
+        Err(refused) if refused.name() == "UnsupportedDomain" => parse(text)?,
+        checked => return checked,
+    };
+    let elsewhere = || XrpcError::invalid_request("External handle did not resolve to DID");
+    match app.identity.fresh_handle(&handle).await {
+        Ok(Some(found)) if found == *did => Ok(handle),
+        Ok(_) => Err(elsewhere()),
+        Err(e) => Err(elsewhere().because(chain(&e))),
+    }
+}
+
+/// Checks that no other account has the handle; the store checks again when it is taken.
+///
+/// # Errors
+/// 400 `HandleNotAvailable`.
+pub(crate) async fn require_free(app: &App, handle: &Handle, did: &Did) -> Result<(), XrpcError> {
+    match app.account(&AtIdentifier::Handle(handle.clone())).await? {
+        Some(account) if account.did != *did => Err(StoreError::HandleTaken.into()),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn parse(text: &str) -> Result<Handle, XrpcError> {
+    Handle::parse(text.trim().trim_start_matches('@').to_ascii_lowercase().as_str())
+        .map_err(|e| XrpcError::bad("InvalidHandle", format!("Input/handle must be a valid handle: {e}")))
+}
+
 /// Checks a handle that a new account asks for.
 ///
 /// # Errors
 /// 400 `InvalidHandle`, `UnsupportedDomain`, `HandleNotAvailable`.
 pub(crate) fn check_new(text: &str, domains: &[String]) -> Result<Handle, XrpcError> {
-    let text = text.trim().trim_start_matches('@').to_ascii_lowercase();
     let invalid = |why: &'static str| XrpcError::bad("InvalidHandle", why);
-    let handle = Handle::parse(&text)
-        .map_err(|e| XrpcError::bad("InvalidHandle", format!("Input/handle must be a valid handle: {e}")))?;
+    let handle = parse(text)?;
+    let text = handle.as_str();
     if handle.is_reserved() {
         return Err(invalid("Handle TLD is invalid or disallowed"));
     }

@@ -6,6 +6,7 @@
 mod cache;
 mod dns;
 mod handle;
+mod hosted;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +28,7 @@ use self::{
     cache::{Cache, DOCUMENTS, Found, HANDLES},
     dns::TxtLookup,
 };
-pub use self::{dns::DnsError, handle::HandleError};
+pub use self::{dns::DnsError, handle::HandleError, hosted::Hosted};
 use crate::{
     outbound::{self, OutboundError, Reach},
     plc_client::{PlcClient, PlcClientError},
@@ -63,6 +64,15 @@ pub enum IdentityError {
     /// The host gave no document of this DID.
     #[error("the document's host gave an unusable document")]
     BadDocument(#[source] DidDocumentError),
+    /// An identity that only this server could give out, and has not.
+    #[error("this server has no such account")]
+    NotHere,
+    /// The account that this server gave it to cannot be read.
+    #[error("the account cannot be read")]
+    Store(#[source] store::StoreError),
+    /// It was not found a moment ago.
+    #[error("there was no such DID a moment ago")]
+    NotFoundLately,
     /// This server is ending.
     #[error("this server is ending")]
     Ending,
@@ -75,7 +85,13 @@ impl IdentityError {
         match self {
             Self::Plc(error) => matches!(error, PlcClientError::NotFound | PlcClientError::Gone),
             Self::Status { status } => *status == StatusCode::NOT_FOUND.as_u16(),
-            Self::Method | Self::Host | Self::Outbound(_) | Self::BadDocument(_) | Self::Ending => false,
+            Self::NotHere | Self::NotFoundLately => true,
+            Self::Method
+            | Self::Host
+            | Self::Outbound(_)
+            | Self::BadDocument(_)
+            | Self::Store(_)
+            | Self::Ending => false,
         }
     }
 
@@ -85,7 +101,13 @@ impl IdentityError {
             Self::Plc(error) => error.is_temporary(),
             Self::Outbound(_) => true,
             Self::Status { status } => *status >= 500,
-            Self::Method | Self::Host | Self::BadDocument(_) | Self::Ending => false,
+            Self::Method
+            | Self::Host
+            | Self::BadDocument(_)
+            | Self::NotHere
+            | Self::NotFoundLately
+            | Self::Store(_)
+            | Self::Ending => false,
         }
     }
 }
@@ -121,7 +143,10 @@ pub struct Resolver {
     web: reqwest::Client,
     dev_mode: bool,
     clock: Clock,
-    documents: Mutex<Cache<Did, Arc<DidDocument>>>,
+    /// Answers for the identities that this server gives out.
+    hosted: Option<Hosted>,
+    /// None stands for a DID that its source does not know.
+    documents: Mutex<Cache<Did, Option<Arc<DidDocument>>>>,
     /// None stands for a handle of nobody.
     handles: Mutex<Cache<Handle, Option<Did>>>,
     dns: TxtLookup,
@@ -147,6 +172,7 @@ impl Resolver {
             plc,
             web: outbound::client(reach, clock.clone())?,
             dev_mode,
+            hosted: None,
             documents: Mutex::new(Cache::new(DOCUMENTS)),
             handles: Mutex::new(Cache::new(HANDLES)),
             dns: TxtLookup::new(dns_servers, clock.clone()),
@@ -156,14 +182,30 @@ impl Resolver {
         })
     }
 
+    /// Lets this server's own accounts be asked here and not over the network.
+    #[must_use]
+    pub fn with_hosted(self, hosted: Hosted) -> Self {
+        Self { hosted: Some(hosted), ..self }
+    }
+
+    /// Says whether `did` is an identity that only this server can give out, whether it has or not.
+    #[must_use]
+    pub fn gives_out(&self, did: &Did) -> bool {
+        self.hosted.as_ref().is_some_and(|hosted| hosted.gives_out(did))
+    }
+
     /// Gives a DID's document, perhaps of a few minutes ago; of up to an hour ago while its source fails.
     pub async fn document(&self, did: &Did) -> Result<Arc<DidDocument>, IdentityError> {
         let found = self.cached(did);
         if let Found::Fresh(document) = found {
-            return Ok(document);
+            return document.ok_or(IdentityError::NotFoundLately);
         }
         match (self.fresh_document(did).await, found) {
-            (Err(error), Found::Stale(document)) if error.is_temporary() => Ok(document),
+            (Err(error), Found::Stale(Some(document))) if error.is_temporary() => Ok(document),
+            (Err(error), _) if error.is_not_found() => {
+                self.lock().put_briefly(did, None, self.clock.boottime_ns());
+                Err(error)
+            }
             (result, _) => result,
         }
     }
@@ -173,10 +215,11 @@ impl Resolver {
         let _place = self.places.acquire().await.map_err(|_| IdentityError::Ending)?;
         let document = Arc::new(match did.method() {
             "plc" => self.plc.document(did).await.map_err(IdentityError::Plc)?,
+            "web" if self.gives_out(did) => self.hosted_document(did).await?,
             "web" => self.web_document(did).await?,
             _ => return Err(IdentityError::Method),
         });
-        self.lock().put(did, Arc::clone(&document), self.clock.boottime_ns());
+        self.lock().put(did, Some(Arc::clone(&document)), self.clock.boottime_ns());
         Ok(document)
     }
 
@@ -215,6 +258,11 @@ impl Resolver {
         Ok(ServiceToken { issuer: issuer.clone(), claims: checked? })
     }
 
+    async fn hosted_document(&self, did: &Did) -> Result<DidDocument, IdentityError> {
+        let Some(hosted) = &self.hosted else { return Err(IdentityError::NotHere) };
+        hosted.document(did).await.map_err(IdentityError::Store)?.ok_or(IdentityError::NotHere)
+    }
+
     async fn web_document(&self, did: &Did) -> Result<DidDocument, IdentityError> {
         let url = web_address(did, self.dev_mode).ok_or(IdentityError::Host)?;
         let failed = |error| IdentityError::Outbound(OutboundError::Request(error));
@@ -227,12 +275,12 @@ impl Resolver {
         DidDocument::parse(did, &body).map_err(IdentityError::BadDocument)
     }
 
-    fn cached(&self, did: &Did) -> Found<Arc<DidDocument>> {
+    fn cached(&self, did: &Did) -> Found<Option<Arc<DidDocument>>> {
         self.lock().get(did, self.clock.boottime_ns())
     }
 
     /// Takes the documents; no lock is held while waiting for anything.
-    fn lock(&self) -> MutexGuard<'_, Cache<Did, Arc<DidDocument>>> {
+    fn lock(&self) -> MutexGuard<'_, Cache<Did, Option<Arc<DidDocument>>>> {
         self.documents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

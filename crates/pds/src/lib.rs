@@ -16,6 +16,7 @@ pub mod error;
 mod firehose;
 mod handles;
 pub mod identity;
+mod identity_change;
 mod input;
 mod known_records;
 pub mod limits;
@@ -26,6 +27,7 @@ pub mod outbound;
 pub mod plc_client;
 mod proxy;
 mod relay;
+mod rotation_key;
 mod server;
 pub mod settings;
 mod status;
@@ -54,7 +56,7 @@ use crate::{
     codes::Codes,
     date::DateHeader,
     firehose::Subscribers,
-    identity::Resolver,
+    identity::{Hosted, Resolver},
     limits::{Limiter, places::Places},
     mail::Mailer,
     metrics::Metrics,
@@ -245,7 +247,12 @@ async fn assemble(
         places: Places::new(config.places, config.trusted_proxies.clone()),
         metrics: Arc::new(Metrics::new(&xrpc::routes())),
         identity: Resolver::new(plc.clone(), config.dev_mode, config.dns_servers.clone(), clock.clone())
-            .map_err(RunError::Outbound)?,
+            .map_err(RunError::Outbound)?
+            .with_hosted(Hosted::new(
+                store.clone(),
+                config.handle_domains.clone(),
+                config.public_url.clone(),
+            )),
         plc,
         upstreams: proxy::Upstreams::new(clock.clone()).map_err(RunError::Outbound)?,
         creations: Creations::default(),

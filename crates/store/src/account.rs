@@ -332,8 +332,7 @@ fn begin(tx: &mut Tx<'_>, new: NewAccount) -> Result<Intent, StoreError> {
     }
     let created_at_us = tx.env.now()?.unix_micros();
     // Who brings an identity along may have asked for its key before.
-    let promised =
-        if new.plc_operation.is_none() { crate::reserve::promised(tx, &new.did)? } else { None };
+    let promised = if new.plc_operation.is_none() { crate::reserve::promised(tx, &new.did)? } else { None };
     let signing_key = promised.unwrap_or(new.signing_key);
     // The key is durable before the row that names it. It is written here, under the check, so that nobody ever
     // overwrites the key of an account that lives. A row that then fails leaves a key that the next try overwrites.

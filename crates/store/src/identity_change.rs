@@ -91,7 +91,7 @@ fn begin(
     handle: Option<Handle>,
     plc_operation: Vec<u8>,
 ) -> Result<IdentityChange, StoreError> {
-    tx.env.room.check()?;
+    tx.env.check_room()?;
     let account = account::require(tx.conn, &did)?;
     if let Some(handle) = handle.as_ref().filter(|handle| **handle != account.handle) {
         account::check_handle_free(tx.conn, handle, &did)?;

@@ -59,7 +59,7 @@ fn reserve(tx: &mut Tx<'_>, did: Option<&Did>) -> Result<PublicKey, StoreError> 
     if let Some(text) = did.map(|did| reserved_for(tx.conn, did)).transpose()?.flatten() {
         return didkey::parse_did_key(&text).map_err(|error| StoreError::corrupt(error.to_string()));
     }
-    tx.env.room.check()?;
+    tx.env.check_room()?;
     let count: i64 = tx
         .conn
         .query_row("SELECT count(*) FROM reserved_key", [], |row| row.get(0))
@@ -68,7 +68,8 @@ fn reserve(tx: &mut Tx<'_>, did: Option<&Did>) -> Result<PublicKey, StoreError> 
         return Err(StoreError::Busy { what: "reserved keys" });
     }
     let now = tx.env.now()?;
-    let key = SigningKey::generate().map_err(|_| StoreError::corrupt("the system gives no random numbers"))?;
+    let key =
+        SigningKey::generate().map_err(|_| StoreError::corrupt("the system gives no random numbers"))?;
     let text = didkey::format_did_key(&key.public_key());
     let path = tx.env.reserved_path(&text);
     write_durably(&*tx.env.config.files, &path, key.to_bytes().as_slice())

@@ -77,10 +77,13 @@ pub const UPDATE_HANDLE: [Rule; 2] = [UPDATE_HANDLE_SHORT, UPDATE_HANDLE_DAY];
 /// Wrong operator's passwords from one address: a person mistypes a few; at this pace a guesser needs years for the
 /// weakest password that anyone should set.
 pub const ADMIN_FAILURES: Rule = Rule { id: 40, points: 20, window_s: 5 * MINUTE_S };
+/// Signing keys that one client address may reserve: a migration needs one, and each is a file.
+pub const RESERVE_SIGNING_KEY: Rule = Rule { id: 60, points: 10, window_s: HOUR_S };
 
 /// Every rule, to see that none shares another's counters.
 #[cfg(test)]
-const ALL: [Rule; 23] = [
+const ALL: [Rule; 24] = [
+    RESERVE_SIGNING_KEY,
     GLOBAL,
     GET_REPO,
     WRITES_HOUR,

@@ -2,9 +2,10 @@
 
 mod app_bsky_actor;
 mod app_bsky_ageassurance;
-mod around;
 mod app_bsky_feed;
 mod app_bsky_notification;
+mod around;
+mod by_host;
 mod com_atproto_identity;
 mod com_atproto_moderation;
 mod com_atproto_repo;
@@ -89,7 +90,9 @@ pub(crate) fn routes() -> Vec<Route> {
 fn plain_routes() -> Router<Shared> {
     Router::new()
         .route("/xrpc/_health", get(plain::health))
-        .route("/.well-known/atproto-did", get(plain::atproto_did))
+        .route("/.well-known/atproto-did", get(by_host::atproto_did))
+        .route("/.well-known/did.json", get(by_host::did_json))
+        .route("/tls-check", get(by_host::tls_check))
         .route("/robots.txt", get(plain::robots))
         .route("/", get(plain::index))
 }

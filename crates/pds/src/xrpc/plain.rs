@@ -1,14 +1,13 @@
 //! The routes that are not XRPC methods.
 
-use atproto::syntax::{AtIdentifier, Handle};
 use axum::{
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 
 use super::shared::json;
-use crate::{app::Shared, error::XrpcError};
+use crate::app::Shared;
 
 /// `GET /xrpc/_health`: the version, when the store answers.
 pub(super) async fn health(State(app): State<Shared>) -> Response {
@@ -21,25 +20,6 @@ pub(super) async fn health(State(app): State<Shared>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
         }
     }
-}
-
-/// `GET /.well-known/atproto-did`: the DID of the handle that the Host header names.
-pub(super) async fn atproto_did(
-    State(app): State<Shared>,
-    headers: HeaderMap,
-) -> Result<Response, XrpcError> {
-    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _port)| name).to_ascii_lowercase();
-    let ours = app.config.handle_domains.iter().any(|domain| name.ends_with(domain.as_str()));
-    let account = match Handle::parse(&name) {
-        Ok(handle) if ours => app.account(&AtIdentifier::Handle(handle)).await?,
-        Ok(_) | Err(_) => None,
-    };
-    let text = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];
-    Ok(match account {
-        Some(account) => (text, account.did.to_string()).into_response(),
-        None => (StatusCode::NOT_FOUND, text, "User not found").into_response(),
-    })
 }
 
 /// `GET /robots.txt`: all of it is public data.

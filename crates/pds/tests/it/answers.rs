@@ -65,6 +65,11 @@ const UNDECLARED: &[(&str, &[&str], &str)] = &[
     ),
     ("com.atproto.repo.getRecord", &["RecordNotFound"], "no such record"),
     ("com.atproto.sync.getRepoStatus", &["RepoNotFound"], "no such repo"),
+    (
+        "com.atproto.identity.updateHandle",
+        &["InvalidHandle", "HandleNotAvailable"],
+        "the handle breaks the rules or is another's",
+    ),
 ];
 
 /// Methods of other namespaces that this server answers itself, at least in part.

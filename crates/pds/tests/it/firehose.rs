@@ -19,10 +19,10 @@ use crate::{
     harness::{Account, PATIENCE, Pds, post},
 };
 
-struct Subscriber(WebSocketStream<TcpStream>);
+pub(crate) struct Subscriber(WebSocketStream<TcpStream>);
 
 impl Subscriber {
-    async fn new(pds: &Pds, cursor: Option<u64>) -> Self {
+    pub(crate) async fn new(pds: &Pds, cursor: Option<u64>) -> Self {
         Self::with_buffer(pds, cursor, None).await
     }
 
@@ -49,7 +49,7 @@ impl Subscriber {
     }
 
     /// The next frame; none at the end.
-    async fn frame(&mut self) -> Option<Frame> {
+    pub(crate) async fn frame(&mut self) -> Option<Frame> {
         loop {
             match self.message().await? {
                 Message::Binary(bytes) => {

@@ -1,12 +1,17 @@
 //! Starts servers and speaks XRPC to them.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use atproto::{didkey, syntax::Did};
 use control::{PdsStatus, status::PdsState};
 use pds::{Config, Platform};
 use platform::{
     Disk,
+    codes::{CodeOffer, CodeScreen},
     sim::{SimClock, trusted_clock},
     time::Clock,
 };
@@ -41,6 +46,8 @@ pub(crate) struct Pds {
     pub(crate) heal: Arc<Notify>,
     /// The disk whose room is watched.
     pub(crate) disk: Option<Arc<dyn Disk>>,
+    /// Shows the codes of accounts when no mail server is set.
+    pub(crate) screen: Arc<Screen>,
     clock: Clock,
     plc_url: String,
     dir: TempDir,
@@ -48,6 +55,24 @@ pub(crate) struct Pds {
     /// Runs the directory as long as this lives.
     _tasks: JoinSet<()>,
     server: JoinSet<Result<(), pds::RunError>>,
+}
+
+/// The screen of a box whose owner presses the button at once.
+#[derive(Debug, Default)]
+pub(crate) struct Screen(Mutex<Vec<CodeOffer>>);
+
+impl Screen {
+    /// The code that was shown last.
+    pub(crate) fn code(&self) -> String {
+        self.0.lock().unwrap().last().expect("a code was shown").code.expose().to_owned()
+    }
+}
+
+impl CodeScreen for Screen {
+    fn offer(&self, offer: CodeOffer) -> Result<(), platform::DeviceError> {
+        self.0.lock().unwrap().push(offer);
+        Ok(())
+    }
 }
 
 /// An account with its tokens.
@@ -117,6 +142,7 @@ impl Pds {
             network: watch::Sender::new(true),
             heal: Arc::new(Notify::new()),
             disk: None,
+            screen: Arc::default(),
             clock,
             plc_url,
             dir: TempDir::new().unwrap(),
@@ -144,6 +170,7 @@ impl Pds {
             disk: self.disk.clone(),
             network: Some(self.network.subscribe()),
             heal: Some(Arc::clone(&self.heal)),
+            codes: Some(Arc::clone(&self.screen) as _),
             ..Platform::new(self.clock.clone(), None)
         };
         self.server.spawn(pds::run(config, platform, listener, status, self.shutdown.clone()));
@@ -171,8 +198,23 @@ impl Pds {
 
     /// Stops the server and starts it on the same data.
     pub(crate) async fn restart(&mut self) {
+        self.restart_with(|_| {}).await;
+    }
+
+    /// Stops the server and starts it on the same data with other settings.
+    pub(crate) async fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
         self.stop().await;
-        self.serve(|_| {}).await;
+        self.serve(change).await;
+    }
+
+    /// Waits until something is so.
+    pub(crate) async fn until(&self, is_so: impl AsyncFn(&Self) -> bool) {
+        let waiting = async {
+            while !is_so(self).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(PATIENCE, waiting).await.expect("in time");
     }
 
     /// Reads an answer whole, and checks it against its method's lexicon.

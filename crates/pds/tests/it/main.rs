@@ -10,9 +10,13 @@ mod blobs;
 #[cfg(test)]
 mod clock;
 #[cfg(test)]
+mod dns;
+#[cfg(test)]
 mod firehose;
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod identity;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]

@@ -23,10 +23,27 @@ use axum::{
 };
 use tokio::{net::TcpListener, task::JoinSet};
 
+/// What the directory does with the operations that come in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mood {
+    /// Checks and takes them.
+    #[default]
+    Fair,
+    /// Refuses them all.
+    Refuses,
+    /// Takes them and answers that it is not available, as when the answer is lost.
+    TakesAndFails,
+    /// Takes them and never answers.
+    TakesAndHangs,
+}
+
 #[derive(Clone, Default)]
 pub(crate) struct Directory {
     operations: Arc<Mutex<HashMap<String, Vec<Signed>>>>,
     down: Arc<AtomicBool>,
+    mood: Arc<Mutex<Mood>>,
+    /// Is told of every operation that was taken, before the answer.
+    taken: Arc<Mutex<Option<Box<dyn Fn() + Send>>>>,
 }
 
 impl Directory {
@@ -37,6 +54,7 @@ impl Directory {
         let router = Router::new()
             .route("/{did}", get(document).post(submit))
             .route("/{did}/log/audit", get(audit))
+            .route("/{did}/log/last", get(last))
             .with_state(self.clone());
         tasks.spawn(async move { axum::serve(listener, router).await.unwrap() });
         url
@@ -45,6 +63,30 @@ impl Directory {
     /// Lets it answer 503 to everything, or not.
     pub(crate) fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_mood(&self, mood: Mood) {
+        *self.mood.lock().unwrap() = mood;
+    }
+
+    /// Lets `told` know of every operation that is taken.
+    pub(crate) fn watch(&self, told: impl Fn() + Send + 'static) {
+        *self.taken.lock().unwrap() = Some(Box::new(told));
+    }
+
+    /// All operations of an identity, oldest first.
+    pub(crate) fn log(&self, did: &str) -> Vec<Signed> {
+        self.operations.lock().unwrap().get(did).cloned().unwrap_or_default()
+    }
+
+    /// All identities with their operations.
+    pub(crate) fn contents(&self) -> HashMap<String, Vec<Signed>> {
+        self.operations.lock().unwrap().clone()
+    }
+
+    /// Makes it hold just these.
+    pub(crate) fn set_contents(&self, contents: HashMap<String, Vec<Signed>>) {
+        *self.operations.lock().unwrap() = contents;
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -74,13 +116,29 @@ async fn submit(State(directory): State<Directory>, Path(did): Path<String>, bod
     if directory.down.load(Ordering::Relaxed) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
-    let did = Did::parse(&did).unwrap();
-    let operation = Signed::from_json(&body).unwrap();
+    let mood = *directory.mood.lock().unwrap();
+    if mood == Mood::Refuses {
+        return (StatusCode::BAD_REQUEST, r#"{"message":"not today"}"#).into_response();
+    }
+    let answer = take(&directory, &did, &body);
+    match mood {
+        Mood::TakesAndFails => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+        Mood::TakesAndHangs => std::future::pending().await,
+        Mood::Fair | Mood::Refuses => answer,
+    }
+}
+
+fn take(directory: &Directory, did: &str, body: &[u8]) -> Response {
+    let did = Did::parse(did).unwrap();
+    let operation = Signed::from_json(body).unwrap();
     let mut all = directory.operations.lock().unwrap();
     let log = all.entry(did.to_string()).or_default();
     match check_next(&did, &Directory::entries(log, &did), &operation, 1_795_401_296_789_000) {
         Ok(_) => {
             log.push(operation);
+            if let Some(told) = directory.taken.lock().unwrap().as_ref() {
+                told();
+            }
             StatusCode::OK.into_response()
         }
         Err(e) => {
@@ -99,6 +157,16 @@ async fn document(State(directory): State<Directory>, Path(did): Path<String>) -
     let Some(log) = all.get(did.as_str()) else { return StatusCode::NOT_FOUND.into_response() };
     let state = check_log(&did, log).unwrap().unwrap();
     DidDocument::from_plc(&did, &state).to_json().into_response()
+}
+
+async fn last(State(directory): State<Directory>, Path(did): Path<String>) -> Response {
+    if directory.down.load(Ordering::Relaxed) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    match directory.log(&did).last() {
+        Some(operation) => operation.to_json().into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 async fn audit(State(directory): State<Directory>, Path(did): Path<String>) -> Response {

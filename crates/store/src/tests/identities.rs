@@ -21,6 +21,7 @@ fn brought(did: &Did, name: &str) -> NewAccount {
         password_hash: "hash".to_owned(),
         signing_key: SigningKey::generate().unwrap(),
         plc_operation: None,
+        invite: None,
     }
 }
 

@@ -4,7 +4,7 @@ use atproto::{
     crypto::PublicKey,
     did_doc::DidDocument,
     didkey,
-    syntax::{Did, Nsid},
+    syntax::{Did, Handle, Nsid},
 };
 use axum::{
     Extension,
@@ -104,12 +104,14 @@ async fn check(
     }
     let email = input.email.filter(|e| !e.is_empty());
     let email = address::check(&email.ok_or_else(|| XrpcError::invalid_request("Email is required"))?)?;
-    let handle = handles::check_new(&input.handle, &app.config.handle_domains)?;
-    let did = match input.did {
-        None => None,
-        Some(did) => Some(brought(app, &did, token, now).await?),
-    };
+    let did = input.did.map(|did| field("did", &did, Did::parse)).transpose()?;
+    let handle = handle_for(app, &input.handle, did.as_ref(), token, now).await?;
     let recovery_key = input.recovery_key.map(|text| recovery_key(&text)).transpose()?;
+    if recovery_key.is_some() && did.is_some() {
+        return Err(XrpcError::invalid_request(
+            "recoveryKey: only a new did:plc takes one; change yours yourself",
+        ));
+    }
     let password = input.password.filter(|p| !p.is_empty());
     let password = password.ok_or_else(|| XrpcError::bad("InvalidPassword", "Password is required"))?;
     if password.chars().count() > PASSWORD_CHARS_MAX {
@@ -139,18 +141,45 @@ async fn check(
     Ok(account_creation::Request { handle, email: Some(email), password_hash, recovery_key, did, invite })
 }
 
-/// Checks an identity brought along: a service token must show that its owner sends it.
-async fn brought(
+/// Checks the handle together with the identity that is to have it: a new one, one of this server's own `did:web`, or
+/// one brought along, whose owner a service token must show.
+async fn handle_for(
     app: &App,
-    did: &str,
+    handle: &str,
+    did: Option<&Did>,
     token: Option<&str>,
     now: platform::time::TrustedTime,
-) -> Result<Did, XrpcError> {
-    let did = field("did", did, Did::parse)?;
+) -> Result<Handle, XrpcError> {
+    match did {
+        None => handles::check_new(handle, &app.config.handle_domains),
+        Some(did) if app.identity.gives_out(did) => {
+            let handle = handles::check_new(handle, &app.config.handle_domains)?;
+            if did.as_str() == format!("did:web:{handle}") {
+                return Ok(handle);
+            }
+            Err(XrpcError::invalid_request(format!(
+                "This server gives {did} only to who takes its name as handle"
+            )))
+        }
+        Some(did) => {
+            // First who asks, then what his handle's host says: strangers must not send this server anywhere.
+            brought(app, did, token, now).await?;
+            handles::check_for(app, handle, did).await
+        }
+    }
+}
+
+/// Checks that the owner of an identity brought along sends it.
+async fn brought(
+    app: &App,
+    did: &Did,
+    token: Option<&str>,
+    now: platform::time::TrustedTime,
+) -> Result<(), XrpcError> {
     let missing = || XrpcError::auth_required(format!("Missing auth to create account with did: {did}"));
     let method = Nsid::parse(METHOD).map_err(XrpcError::internal)?;
     let issuer = service::check(app, token.ok_or_else(missing)?, &method, now).await?;
-    if issuer == did { Ok(did) } else { Err(missing()) }
+    if issuer == *did { Ok(()) } else { Err(missing()) }
 }
 
 fn recovery_key(text: &str) -> Result<PublicKey, XrpcError> {

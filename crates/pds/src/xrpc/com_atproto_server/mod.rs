@@ -10,6 +10,7 @@ mod describe_server;
 mod get_service_auth;
 mod get_session;
 mod refresh_session;
+mod reserve_signing_key;
 
 use data_encoding::BASE64;
 use platform::time::TrustedTime;
@@ -113,6 +114,10 @@ pub(super) fn routes() -> Vec<Route> {
         Route::procedure("com.atproto.server.deactivateAccount", deactivate_account::handle),
         Route::query("com.atproto.server.getServiceAuth", get_service_auth::handle)
             .auth("signed in; taken down only to move away; chat and account methods by privilege"),
+        Route::procedure("com.atproto.server.reserveSigningKey", reserve_signing_key::handle).differs(
+            "256 reservations at once at most, each for 30 days: anyone may call it and each is a file; the account \
+             that then brings this DID along gets the key",
+        ),
         Route::query("com.atproto.server.checkAccountStatus", check_account_status::handle),
     ]
 }
