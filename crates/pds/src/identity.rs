@@ -21,6 +21,7 @@ use atproto::{
     syntax::{Did, Handle},
 };
 use platform::time::{Clock, TrustedTime};
+use prometheus_client::metrics::counter::Counter;
 use reqwest::StatusCode;
 use tokio::sync::Semaphore;
 
@@ -153,6 +154,7 @@ pub struct Resolver {
     /// `https`; tests have hosts without certificates.
     handle_scheme: &'static str,
     places: Semaphore,
+    failures: Counter,
 }
 
 impl Resolver {
@@ -179,6 +181,7 @@ impl Resolver {
             handle_scheme: "https",
             clock,
             places: Semaphore::new(REQUESTS_MAX),
+            failures: Counter::default(),
         })
     }
 
@@ -192,6 +195,12 @@ impl Resolver {
     #[must_use]
     pub fn gives_out(&self, did: &Did) -> bool {
         self.hosted.as_ref().is_some_and(|hosted| hosted.gives_out(did))
+    }
+
+    /// Counts there how often a document of the web could not be read.
+    #[must_use]
+    pub(crate) fn counted(self, failures: Counter) -> Self {
+        Self { failures, ..self }
     }
 
     /// Gives a DID's document, perhaps of a few minutes ago; of up to an hour ago while its source fails.
@@ -216,7 +225,9 @@ impl Resolver {
         let document = Arc::new(match did.method() {
             "plc" => self.plc.document(did).await.map_err(IdentityError::Plc)?,
             "web" if self.gives_out(did) => self.hosted_document(did).await?,
-            "web" => self.web_document(did).await?,
+            "web" => self.web_document(did).await.inspect_err(|_| {
+                self.failures.inc();
+            })?,
             _ => return Err(IdentityError::Method),
         });
         self.lock().put(did, Some(Arc::clone(&document)), self.clock.boottime_ns());

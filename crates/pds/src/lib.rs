@@ -59,7 +59,7 @@ use crate::{
     identity::{Hosted, Resolver},
     limits::{Limiter, places::Places},
     mail::Mailer,
-    metrics::Metrics,
+    metrics::{Metrics, Outbound},
     plc_client::PlcClient,
     server::Door,
 };
@@ -143,6 +143,13 @@ pub enum RunError {
     /// A blocking task died.
     #[error("a task died")]
     Task(#[source] tokio::task::JoinError),
+}
+
+/// Names of the procedures that this server answers itself; those that depend on a setting too.
+#[must_use]
+pub fn procedures() -> Vec<&'static str> {
+    let routes = xrpc::routes().into_iter();
+    routes.filter(|route| route.kind == xrpc::route::Kind::Procedure).map(|route| route.nsid).collect()
 }
 
 /// Runs a PDS on `listener` until `shutdown`; `status` says `Serving` once it answers.
@@ -235,9 +242,19 @@ async fn assemble(
     let secret =
         secret.map_err(|source| RunError::Store { doing: "reading the secret of session tokens", source })?;
     let secret: &[u8; 32] = secret.as_slice().try_into().map_err(|_| RunError::Secret)?;
+    let metrics = Metrics::new(&xrpc::routes());
     let plc = PlcClient::new(&config.plc_url, config.dev_mode, clock.clone()).map_err(RunError::Plc)?;
-    let mailer = Mailer::new(config.mail.as_ref(), clock.clone(), config.hostname.clone());
-    let mailer = Arc::new(mailer.map_err(RunError::Mail)?);
+    let plc = plc.counted(metrics.outbound_failures(Outbound::Plc));
+    let hosted = Hosted::new(store.clone(), config.handle_domains.clone(), config.public_url.clone());
+    let identity = Resolver::new(plc.clone(), config.dev_mode, config.dns_servers.clone(), clock.clone())
+        .map_err(RunError::Outbound)?
+        .with_hosted(hosted)
+        .counted(metrics.outbound_failures(Outbound::Identity));
+    let (mails, mail_failures) = metrics.mails();
+    let mailer = Mailer::new(config.mail.as_ref(), clock.clone(), config.hostname.clone())
+        .map_err(RunError::Mail)?
+        .counted(mails, mail_failures);
+    let mailer = Arc::new(mailer);
     Ok(Arc::new(App {
         codes: Codes::new(store.clone(), Arc::clone(&mailer), platform.codes, config.hostname.clone()),
         mailer,
@@ -245,14 +262,8 @@ async fn assemble(
         passwords: Passwords::default(),
         limiter: Limiter::new(config.rate_limits, clock.clone()),
         places: Places::new(config.places, config.trusted_proxies.clone()),
-        metrics: Arc::new(Metrics::new(&xrpc::routes())),
-        identity: Resolver::new(plc.clone(), config.dev_mode, config.dns_servers.clone(), clock.clone())
-            .map_err(RunError::Outbound)?
-            .with_hosted(Hosted::new(
-                store.clone(),
-                config.handle_domains.clone(),
-                config.public_url.clone(),
-            )),
+        metrics: Arc::new(metrics),
+        identity,
         plc,
         upstreams: proxy::Upstreams::new(clock.clone()).map_err(RunError::Outbound)?,
         creations: Creations::default(),

@@ -269,13 +269,14 @@ impl Metrics {
         self.outbound_failures.get_or_create(&ToLabel { to: to.label() }).inc();
     }
 
-    /// Counts a mail, sent or not.
-    pub(crate) fn mail(&self, sent: bool) {
-        if sent {
-            self.mails.inc()
-        } else {
-            self.mail_failures.inc()
-        };
+    /// The counter of what [`Metrics::outbound_failed`] counts, for parts that know nothing of each other.
+    pub(crate) fn outbound_failures(&self, to: Outbound) -> Counter {
+        self.outbound_failures.get_or_create_owned(&ToLabel { to: to.label() })
+    }
+
+    /// The counters of mails that the mail server took, and of those that it did not take.
+    pub(crate) fn mails(&self) -> (Counter, Counter) {
+        (self.mails.clone(), self.mail_failures.clone())
     }
 
     /// Notes whether a relay of the settings follows this server.

@@ -11,6 +11,7 @@ use atproto::{
     syntax::Did,
 };
 use platform::time::Clock;
+use prometheus_client::metrics::counter::Counter;
 use reqwest::{Method, StatusCode, Url};
 
 use crate::outbound::{self, OutboundError, Reach};
@@ -114,6 +115,7 @@ pub struct PlcClient {
     http: reqwest::Client,
     /// Without a slash at the end.
     base: String,
+    failures: Counter,
 }
 
 /// An answer that was read whole.
@@ -140,7 +142,13 @@ impl PlcClient {
             return Err(bad("must not hold a user name or a query"));
         }
         let http = outbound::client(Reach::Configured, clock).map_err(PlcClientError::Outbound)?;
-        Ok(Self { http, base: url.trim_end_matches('/').to_owned() })
+        Ok(Self { http, base: url.trim_end_matches('/').to_owned(), failures: Counter::default() })
+    }
+
+    /// Counts there how often the directory did not answer usably.
+    #[must_use]
+    pub(crate) fn counted(self, failures: Counter) -> Self {
+        Self { failures, ..self }
     }
 
     /// The directory's address, without a slash at the end.
@@ -242,6 +250,7 @@ impl PlcClient {
                 pause = pause.saturating_mul(2);
             }
         }
+        self.failures.inc();
         // There is one after the last round; the variant only names what cannot happen.
         Err(worst.unwrap_or(PlcClientError::Unavailable { status: 0 }))
     }

@@ -20,6 +20,7 @@ use lettre::{
     message::{Mailbox, header::ContentType},
 };
 use platform::time::{Clock, ClockUntrusted, TrustedTime};
+use prometheus_client::metrics::counter::Counter;
 use rustls::ClientConfig;
 use tokio::{sync::Semaphore, time::timeout};
 
@@ -183,6 +184,8 @@ pub(crate) struct Mailer {
     hostname: String,
     places: Semaphore,
     trouble: Mutex<Option<String>>,
+    sent: Counter,
+    failures: Counter,
 }
 
 struct Route {
@@ -232,7 +235,14 @@ impl Mailer {
             hostname,
             places: Semaphore::new(CONVERSATIONS_MAX),
             trouble: Mutex::default(),
+            sent: Counter::default(),
+            failures: Counter::default(),
         })
+    }
+
+    /// Counts there the mails that were taken, and those that were not.
+    pub(crate) fn counted(self, sent: Counter, failures: Counter) -> Self {
+        Self { sent, failures, ..self }
     }
 
     /// Tells whether a mail server is set.
@@ -277,6 +287,13 @@ impl Mailer {
             Ok(done) => done,
             Err(_) => Err(MailError::Silent { host: route.server.host().to_owned() }),
         };
+        if message.is_some() {
+            if done.is_ok() {
+                self.sent.inc()
+            } else {
+                self.failures.inc()
+            };
+        }
         match &done {
             Ok(()) => self.set_trouble(None),
             Err(e) => {

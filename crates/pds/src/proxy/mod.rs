@@ -33,6 +33,7 @@ use crate::{
     app::{App, Shared},
     auth::{Policy, Privileged, Session, Standard, jwt::Scope},
     error::XrpcError,
+    metrics::Outbound,
 };
 
 /// Life of a token that goes with one call, seconds: as in the reference. A server whose clock is that far off refuses.
@@ -131,7 +132,15 @@ impl Passage {
         headers.insert(header::AUTHORIZATION, token);
         let url = self.target.url(path_and_query)?;
         let call = Outgoing { method: method.clone(), url, reach: self.target.reach, headers, body };
-        app.upstreams.send(call).await
+        let answered = app.upstreams.send(call).await;
+        answered.inspect_err(|error| {
+            if matches!(
+                error.status(),
+                axum::http::StatusCode::BAD_GATEWAY | axum::http::StatusCode::GATEWAY_TIMEOUT
+            ) {
+                app.metrics.outbound_failed(Outbound::Proxy);
+            }
+        })
     }
 
     /// Makes the account's token for a server and method, as the header's value.

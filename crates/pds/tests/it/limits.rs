@@ -127,3 +127,106 @@ async fn a_refusal_reaches_a_client_that_still_sends() {
     client.read_exact(&mut answer).await.unwrap();
     assert_eq!(answer, b"HTTP/1.1 401");
 }
+
+/// How large a body each procedure takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Body {
+    /// None, so that any is refused or not read.
+    Nothing,
+    Json(usize),
+    Raw(&'static str, usize),
+}
+
+fn body_of(procedure: &str) -> Body {
+    match procedure {
+        "com.atproto.repo.createRecord" | "com.atproto.repo.putRecord" | "com.atproto.repo.applyWrites" => {
+            Body::Json(1_000_000)
+        }
+        "com.atproto.repo.uploadBlob" => Body::Raw("image/png", BLOB_BYTES_MAX),
+        "com.atproto.repo.importRepo" => Body::Raw("application/vnd.ipld.car", IMPORT_BYTES_MAX),
+        "com.atproto.server.activateAccount"
+        | "com.atproto.server.deactivateAccount"
+        | "com.atproto.server.deleteSession"
+        | "com.atproto.server.refreshSession"
+        | "com.atproto.server.requestAccountDelete"
+        | "com.atproto.server.requestEmailConfirmation"
+        | "com.atproto.server.requestEmailUpdate"
+        | "com.atproto.identity.requestPlcOperationSignature" => Body::Nothing,
+        _ => Body::Json(150 * 1024),
+    }
+}
+
+const BLOB_BYTES_MAX: usize = 300_000;
+const IMPORT_BYTES_MAX: usize = 400_000;
+
+#[tokio::test]
+async fn every_procedure_has_its_body_limit_announced_or_not() {
+    let pds = Pds::start_with(|config| {
+        config.blob_bytes_max = BLOB_BYTES_MAX as u64;
+        config.import_bytes_max = IMPORT_BYTES_MAX as u64;
+        config.admin_password = Some(pds::config::Secret::new("admin".to_owned()));
+        config.rate_limits.enabled = false;
+    })
+    .await;
+    let alice = pds.account("alice").await;
+    let send = async |procedure: &str, kind: &str, bytes: usize, chunked: bool| {
+        let mut request =
+            pds.http.post(format!("{}/xrpc/{procedure}", pds.url)).header("content-type", kind.to_owned());
+        request = if procedure.starts_with("com.atproto.admin.") || procedure.contains("createInviteCode") {
+            request.basic_auth("admin", Some("admin"))
+        } else {
+            request.bearer_auth(&alice.access)
+        };
+        // No method takes this text, so that one below the limit is refused for another reason.
+        let text = vec![b'x'; bytes];
+        let body = if chunked {
+            let pieces: Vec<_> =
+                text.chunks(64 * 1024).map(|piece| Ok::<_, std::io::Error>(piece.to_vec())).collect();
+            reqwest::Body::wrap_stream(futures_util::stream::iter(pieces))
+        } else {
+            text.into()
+        };
+        let answer = Pds::read(request.body(body).send().await.unwrap()).await;
+        let name = if answer.body.is_empty() { String::new() } else { answer.error().1 };
+        (answer.status.as_u16(), name)
+    };
+    let mut checked = 0;
+    for procedure in pds::procedures() {
+        let (kind, limit) = match body_of(procedure) {
+            Body::Nothing => continue,
+            Body::Json(limit) => ("application/json", limit),
+            Body::Raw(kind, limit) => (kind, limit),
+        };
+        for chunked in [false, true] {
+            let (status, name) = send(procedure, kind, limit + 1, chunked).await;
+            assert_eq!(status, 413, "{procedure}, chunked {chunked}: {name}");
+            assert!(name.starts_with("PayloadTooLarge"), "{procedure}: {name}");
+        }
+        // A blob of that size is taken.
+        if kind == "application/json" {
+            assert_ne!(send(procedure, kind, limit, false).await.0, 413, "{procedure} below its limit");
+        }
+        checked += 1;
+    }
+    assert!(checked >= 15, "{checked} procedures");
+}
+
+#[tokio::test]
+async fn head_has_the_head_of_get_and_no_body() {
+    let pds = Pds::start().await;
+    let alice = pds.account("alice").await;
+    for path in [
+        "/".to_owned(),
+        "/robots.txt".to_owned(),
+        "/xrpc/_health".to_owned(),
+        "/xrpc/com.atproto.server.describeServer".to_owned(),
+        format!("/xrpc/com.atproto.sync.getRepo?did={}", alice.did),
+    ] {
+        let url = format!("{}{path}", pds.url);
+        let get = pds.http.get(&url).send().await.unwrap();
+        let head = pds.http.head(&url).send().await.unwrap();
+        assert_eq!(head.status(), get.status(), "{path}");
+        assert_eq!(head.headers().get("content-type"), get.headers().get("content-type"), "{path}");
+        assert!(head.bytes().await.unwrap().is_empty(), "{path}");
+    }
+}

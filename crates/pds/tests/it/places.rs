@@ -11,6 +11,54 @@ use tokio::{
 
 use crate::harness::{Account, Answer, PATIENCE, Pds, error, post};
 
+/// An acceptor of the kind that TLS will be: it shakes hands first, and HTTP runs on another stream than the socket.
+struct Handshake;
+
+/// What a client says first.
+const HELLO: &[u8] = b"hello";
+
+impl pds::Acceptor for Handshake {
+    type Stream = tokio::io::BufStream<TcpStream>;
+
+    async fn accept(&self, mut stream: TcpStream) -> std::io::Result<Self::Stream> {
+        let mut hello = [0; HELLO.len()];
+        stream.read_exact(&mut hello).await?;
+        if hello != HELLO {
+            return Err(std::io::Error::other("no hello"));
+        }
+        Ok(tokio::io::BufStream::new(stream))
+    }
+}
+
+#[tokio::test]
+async fn http_runs_on_whatever_stream_the_acceptor_makes() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let (clock, _sim) = platform::sim::trusted_clock(crate::harness::NOW_US);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let config = pds::Config::local(dir.path().to_owned(), address.port(), "http://localhost:1".to_owned());
+    let (status, mut watched) = tokio::sync::watch::channel(control::PdsStatus::default());
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let platform = pds::Platform { clock, disk: None, codes: None };
+    let mut server = tokio::task::JoinSet::new();
+    server.spawn(pds::run_with(Handshake, config, platform, listener, status, shutdown.clone()));
+    let serving = watched.wait_for(|status| status.state == control::status::PdsState::Serving);
+    drop(timeout(PATIENCE, serving).await.expect("in time").unwrap());
+    let call = async |hello: &[u8]| {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(hello).await.unwrap();
+        // The server may have hung up already.
+        drop(stream.write_all(b"GET /robots.txt HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await);
+        let mut answer = Vec::new();
+        drop(timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("in time"));
+        String::from_utf8(answer).unwrap()
+    };
+    assert!(call(HELLO).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(call(b"olleh").await, "");
+    shutdown.cancel();
+    timeout(PATIENCE, server.join_next()).await.expect("in time").unwrap().unwrap().unwrap();
+}
+
 /// Calls as a client that a proxy on this machine names.
 async fn get_from(pds: &Pds, forwarded_for: &str, method: &str) -> Answer {
     let request = pds.http.get(format!("{}/xrpc/{method}", pds.url)).header("x-forwarded-for", forwarded_for);
