@@ -25,7 +25,7 @@ use platform_linux::{KernelVerdict, LinuxClock, LinuxDisk};
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{Notify, watch},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -196,6 +196,9 @@ async fn serve(config: pds::Config, platform: Platform, listener: StdListener) -
     // Taken first: a signal during the start must end in order as well.
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut user = signal(SignalKind::user_defined1())?;
+    let heal = Arc::new(Notify::new());
+    let platform = Platform { heal: Some(Arc::clone(&heal)), ..platform };
     let (status, mut watched) = watch::channel(PdsStatus::default());
     let listener = TcpListener::from_std(listener)?;
     let mut running = std::pin::pin!(pds::run(config, platform, listener, status, shutdown.clone()));
@@ -205,6 +208,10 @@ async fn serve(config: pds::Config, platform: Platform, listener: StdListener) -
             ended = running.as_mut() => return ended.map_err(anyhow::Error::from),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
+            _ = user.recv() => {
+                tracing::info!("told to heal repositories that were signed in the future");
+                heal.notify_one();
+            }
             Ok(()) = watched.changed() => say_what_changed(&watched.borrow_and_update(), &mut told),
         }
     }

@@ -18,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use control::status::RelayState;
 use platform::Disk;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -136,6 +137,7 @@ struct AtScrape {
     disk_free_bytes: Gauge,
     disk_total_bytes: Gauge,
     writes_refused: Gauge,
+    repos_to_repair: Gauge,
     clock_trusted: Gauge,
     clock_error_bound_seconds: Gauge<f64, AtomicU64>,
 }
@@ -231,6 +233,11 @@ impl Metrics {
             "Whether writes are refused for want of room (1)",
             a.writes_refused.clone(),
         );
+        r.register(
+            "repos_to_repair",
+            "Repositories that were signed in the future and wait for their cure",
+            a.repos_to_repair.clone(),
+        );
         r.register("clock_trusted", "Whether the clock may be signed with (1)", a.clock_trusted.clone());
         r.register(
             "clock_error_bound_seconds",
@@ -277,12 +284,6 @@ impl Metrics {
     /// The counters of mails that the mail server took, and of those that it did not take.
     pub(crate) fn mails(&self) -> (Counter, Counter) {
         (self.mails.clone(), self.mail_failures.clone())
-    }
-
-    /// Notes whether a relay of the settings follows this server.
-    pub(crate) fn relay(&self, relay: &str, connected: bool) {
-        let label = RelayLabel { relay: relay.to_owned() };
-        self.relay_connected.get_or_create(&label).set(i64::from(connected));
     }
 
     /// Counts a connection for as long as the answer lives.
@@ -366,6 +367,13 @@ impl Source {
         figures.subscribers.set(i64::try_from(app.subscribers.count()).unwrap_or(i64::MAX));
         figures.last_seq.set(signed(app.store.last_seq()));
         figures.writes_refused.set(i64::from(app.store.is_full()));
+        let known = app.relays.known();
+        figures.repos_to_repair.set(signed(known.repos_to_repair));
+        for relay in &known.relays {
+            let follows = matches!(relay.state, RelayState::Active | RelayState::Throttled);
+            let label = RelayLabel { relay: relay.name.clone() };
+            app.metrics.relay_connected.get_or_create(&label).set(i64::from(follows));
+        }
         let now = app.clock.now();
         figures.clock_trusted.set(i64::from(now.is_ok()));
         if let Ok(now) = now {

@@ -39,7 +39,7 @@ async fn http_runs_on_whatever_stream_the_acceptor_makes() {
     let config = pds::Config::local(dir.path().to_owned(), address.port(), "http://localhost:1".to_owned());
     let (status, mut watched) = tokio::sync::watch::channel(control::PdsStatus::default());
     let shutdown = tokio_util::sync::CancellationToken::new();
-    let platform = pds::Platform { clock, disk: None, codes: None };
+    let platform = pds::Platform::new(clock, None);
     let mut server = tokio::task::JoinSet::new();
     server.spawn(pds::run_with(Handshake, config, platform, listener, status, shutdown.clone()));
     let serving = watched.wait_for(|status| status.state == control::status::PdsState::Serving);
