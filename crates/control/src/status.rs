@@ -112,6 +112,22 @@ pub struct RelayStatus {
     pub advice: Option<String>,
 }
 
+/// How mail stands: codes for a new password or address travel by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum MailState {
+    /// No mail server is set; the box shows codes on its own screen, if it has one.
+    #[default]
+    NotSetUp,
+    /// A mail server is set, and nothing is known against it.
+    SetUp,
+    /// The mail server could not be used the last time.
+    Fails {
+        /// Why, and what to do.
+        why: String,
+    },
+}
+
 /// The PDS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -130,6 +146,8 @@ pub struct PdsStatus {
     pub last_seq: u64,
     /// Who follows the firehose now: relays and tools.
     pub subscribers: u64,
+    /// How mail stands.
+    pub mail: MailState,
     /// Why it refuses what writes or signs, and what to do; reads go on.
     pub refuses_writes: Option<String>,
     /// Repositories whose rev lies too far ahead and that wait for their cure.

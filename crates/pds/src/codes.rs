@@ -125,6 +125,15 @@ impl Codes {
         }
     }
 
+    /// Checks that there is a way at all for such a code, before its owner is looked for.
+    ///
+    /// # Errors
+    /// 501.
+    pub(crate) fn can_send(&self, purpose: Purpose) -> Result<(), XrpcError> {
+        let shown = self.screen.is_some() && purpose != Purpose::ResetPassword;
+        if self.mailer.is_set_up() || shown { Ok(()) } else { Err(no_way(purpose)) }
+    }
+
     fn way_to<'a>(&'a self, account: &'a Account, purpose: Purpose) -> Result<Way<'a>, XrpcError> {
         if self.mailer.is_set_up() {
             let address = account.email.as_deref();

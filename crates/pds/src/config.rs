@@ -81,6 +81,10 @@ pub struct Config {
     pub admin_password: Option<Secret>,
     /// New accounts need an invite code.
     pub invite_required: bool,
+    /// How long an account lives for each invite code that it may give away; none gives none away by itself.
+    pub invite_interval: Option<std::time::Duration>,
+    /// Life before this moment earns no invite codes, microseconds since 1970.
+    pub invite_epoch_us: u64,
     /// Signs PLC operations; without it one is made and kept in the data folder.
     pub plc_rotation_key: Option<SigningKey>,
     /// A key of the operator's that every new identity gets before the server's own.
@@ -127,6 +131,8 @@ impl Config {
             handle_domains: vec![".test".to_owned()],
             admin_password: None,
             invite_required: false,
+            invite_interval: None,
+            invite_epoch_us: 0,
             plc_rotation_key: None,
             recovery_key: None,
             appview: None,

@@ -18,6 +18,7 @@ mod handles;
 pub mod identity;
 mod identity_change;
 mod input;
+mod invites;
 mod known_records;
 pub mod limits;
 pub mod mail;

@@ -113,7 +113,14 @@ pub async fn read_body(mut response: reqwest::Response, bytes_max: usize) -> Res
 /// # Errors
 /// When rustls refuses them.
 pub(crate) fn tls(clock: Clock) -> Result<ClientConfig, OutboundError> {
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    tls_with_roots(clock, RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })
+}
+
+/// [`tls`] with other roots.
+///
+/// # Errors
+/// As [`tls`].
+pub(crate) fn tls_with_roots(clock: Clock, roots: RootCertStore) -> Result<ClientConfig, OutboundError> {
     let builder =
         ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(TrustedClock(clock)));
     let builder = builder.with_safe_default_protocol_versions().map_err(OutboundError::Tls)?;

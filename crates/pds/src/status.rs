@@ -40,6 +40,7 @@ pub(crate) async fn keep(app: Shared, status: watch::Sender<PdsStatus>) {
                 refuses_writes,
                 repos_to_repair: care.repos_to_repair,
                 relays: care.relays.clone(),
+                mail: app.mailer.state(),
             };
             let changed = *current != new;
             *current = new;

@@ -18,6 +18,7 @@ pub(crate) async fn keep(app: Shared) {
             () = app.shutdown.cancelled() => return,
             _ = tick.tick() => {}
         }
+        delete_due(&app).await;
         match app.store.maintain().await {
             Ok(done) if done == Maintained::default() => {}
             Ok(done) => tracing::info!(?done, "upkeep of the store"),
@@ -25,6 +26,25 @@ pub(crate) async fn keep(app: Shared) {
             Err(StoreError::ClockUntrusted(_)) => {}
             Err(StoreError::Closed) => return,
             Err(e) => tracing::warn!("upkeep of the store failed: {}", chain(&e)),
+        }
+    }
+}
+
+/// Deletes the accounts whose owners switched them off and asked for that.
+async fn delete_due(app: &Shared) {
+    while let Ok(now) = app.clock.now() {
+        match app.store.delete_due_account(now).await {
+            Ok(Some(did)) => {
+                tracing::info!(
+                    did = did.as_str(),
+                    "an account was deleted at the time that its owner had set"
+                );
+            }
+            Ok(None) | Err(StoreError::Closed | StoreError::ClockUntrusted(_)) => return,
+            Err(e) => {
+                tracing::warn!("an account that is due cannot be deleted: {}", chain(&e));
+                return;
+            }
         }
     }
 }

@@ -54,6 +54,11 @@ impl Store {
                     return Ok(account);
                 }
                 tx.set("UPDATE account SET status = ?2 WHERE id = ?1", params![account.id, status.as_str()])?;
+                if status == Status::Active {
+                    // Whoever switches the account on again does not want it deleted any more.
+                    let sql = "UPDATE account SET deactivated_at = NULL, delete_after = NULL WHERE id = ?1";
+                    tx.set(sql, [account.id])?;
+                }
                 let account = Account { status, ..account };
                 let events: &[Announcement] = match status {
                     Status::Active => &[Announcement::Account, Announcement::Identity, Announcement::Sync],
@@ -61,6 +66,78 @@ impl Store {
                 };
                 announce(tx, &account, events)?;
                 Ok(account)
+            })
+            .await
+    }
+
+    /// Switches an account off for its owner and announces it; `delete_after_us` (microseconds since 1970) says when it
+    /// may be deleted, if ever, in place of what was said before. An account that the operator hides stays hidden.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountNotFound`], [`StoreError::ClockUntrusted`], or a failure of the disk.
+    pub async fn deactivate(&self, did: &Did, delete_after_us: Option<u64>) -> Result<(), StoreError> {
+        let did = did.clone();
+        self.inner
+            .writer()?
+            .call(move |tx| {
+                let account = account::require(tx.conn, &did)?;
+                let now = time_to_sql(tx.env.now()?.unix_micros());
+                let sql = "UPDATE account SET deactivated_at = coalesce(deactivated_at, ?2), delete_after = ?3 \
+                           WHERE id = ?1";
+                tx.set(sql, params![account.id, now, delete_after_us.map(time_to_sql)])?;
+                if account.status != Status::Active {
+                    return Ok(());
+                }
+                let status = Status::Deactivated;
+                tx.set("UPDATE account SET status = ?2 WHERE id = ?1", params![account.id, status.as_str()])?;
+                announce(tx, &Account { status, ..account }, &[Announcement::Account])
+            })
+            .await
+    }
+
+    /// Deletes one switched-off account whose time has come; gives it, or `None` when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::ClockUntrusted`], or a failure of the disk.
+    pub async fn delete_due_account(&self, now: TrustedTime) -> Result<Option<Did>, StoreError> {
+        let now_us = time_to_sql(now.unix_micros());
+        self.inner
+            .writer()?
+            .call(move |tx| {
+                let doing = "looking for accounts to delete";
+                let due: Option<String> = tx
+                    .conn
+                    .prepare_cached(
+                        "SELECT did FROM account WHERE status = 'deactivated' AND delete_after <= ?1 LIMIT 1",
+                    )
+                    .and_then(|mut s| s.query_row([now_us], |row| row.get(0)).optional())
+                    .map_err(StoreError::db(doing))?;
+                let Some(due) = due else { return Ok(None) };
+                let did = Did::parse(&due).map_err(|e| StoreError::corrupt(e.to_string()))?;
+                delete(tx, &did)?;
+                Ok(Some(did))
+            })
+            .await
+    }
+
+    /// Notes that an e-mail address is the owner's. Does nothing when the account has another address by now.
+    ///
+    /// # Errors
+    /// [`StoreError::AccountNotFound`], or a failure of the disk.
+    pub async fn confirm_email(
+        &self,
+        did: &Did,
+        email: String,
+        confirmed_at: TrustedTime,
+    ) -> Result<(), StoreError> {
+        let did = did.clone();
+        let at = time_to_sql(confirmed_at.unix_micros());
+        self.inner
+            .writer()?
+            .call(move |tx| {
+                let account = account::require(tx.conn, &did)?;
+                let sql = "UPDATE account SET email_confirmed_at = ?3 WHERE id = ?1 AND email = ?2";
+                tx.set(sql, params![account.id, email, at])
             })
             .await
     }

@@ -8,6 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use platform::time::TrustedTime;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use store::AppPassword;
 
 /// Life of an access token, seconds: the OAuth profile of atproto asks for less than 30 minutes "in all situations";
 /// clients refresh by themselves.
@@ -44,6 +45,18 @@ pub(crate) enum Scope {
     /// Signed in to an account that was taken down.
     #[serde(rename = "com.atproto.takendown")]
     Takendown,
+}
+
+impl Scope {
+    /// What a sign-in allows: with the account's own password, or with an app password.
+    #[must_use]
+    pub(crate) fn of(app_password: Option<&AppPassword>) -> Self {
+        match app_password {
+            None => Self::Access,
+            Some(app_password) if app_password.privileged => Self::AppPassPrivileged,
+            Some(_) => Self::AppPass,
+        }
+    }
 }
 
 /// The claims of a session token that passed all checks but the caller's on its scope.

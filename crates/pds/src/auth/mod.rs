@@ -4,6 +4,7 @@
 //! token), `DPoP` is OAuth, `Basic` is the administrator. A token of one kind never passes for one of another.
 
 pub(crate) mod admin;
+pub(crate) mod app_password;
 pub(crate) mod jwt;
 pub(crate) mod password;
 pub(crate) mod service;
@@ -31,6 +32,9 @@ pub(crate) trait Policy: Send {
 /// Only a password sign-in.
 #[derive(Debug)]
 pub(crate) struct Full;
+/// Only a password sign-in, also of an account that was taken down.
+#[derive(Debug)]
+pub(crate) struct FullOrTakendown;
 /// Password sign-in, or an app password that may use chat and create accounts.
 #[derive(Debug)]
 pub(crate) struct Privileged;
@@ -49,6 +53,10 @@ pub(crate) struct Any;
 
 impl Policy for Full {
     const ALLOWED: &'static [Scope] = &[Scope::Access];
+}
+
+impl Policy for FullOrTakendown {
+    const ALLOWED: &'static [Scope] = &[Scope::Access, Scope::Takendown];
 }
 
 impl Policy for Privileged {

@@ -7,6 +7,8 @@ pub(crate) mod address;
 mod letters;
 mod server;
 mod smtp;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::{
@@ -14,6 +16,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use control::status::MailState;
 use data_encoding::BASE32_NOPAD;
 use lettre::{
     Address, Message,
@@ -176,6 +179,14 @@ impl From<MailError> for XrpcError {
     }
 }
 
+/// Checks the mail settings without connecting.
+///
+/// # Errors
+/// [`MailSettingsError`] names the setting; its text does not hold the password.
+pub fn check(settings: &Mail) -> Result<(), MailSettingsError> {
+    server::read(settings).map(|_| ())
+}
+
 /// Sends mail, or says why not.
 pub(crate) struct Mailer {
     route: Option<Route>,
@@ -183,6 +194,8 @@ pub(crate) struct Mailer {
     /// The host name of this server, for greetings and message ids.
     hostname: String,
     places: Semaphore,
+    /// How long one mail may take.
+    patience: Duration,
     trouble: Mutex<Option<String>>,
     sent: Counter,
     failures: Counter,
@@ -234,6 +247,7 @@ impl Mailer {
             clock,
             hostname,
             places: Semaphore::new(CONVERSATIONS_MAX),
+            patience: MAIL_TIMEOUT,
             trouble: Mutex::default(),
             sent: Counter::default(),
             failures: Counter::default(),
@@ -251,10 +265,15 @@ impl Mailer {
         self.route.is_some()
     }
 
-    /// Why the last mail or test failed and what to do; `None` when it went well.
+    /// How mail stands, for the owner: whether the last mail or test went well.
     #[must_use]
-    pub(crate) fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn state(&self) -> MailState {
+        let trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match trouble {
+            _ if self.route.is_none() => MailState::NotSetUp,
+            Some(why) => MailState::Fails { why },
+            None => MailState::SetUp,
+        }
     }
 
     /// Sends a plain text to one address and waits until the mail server has taken it.
@@ -283,7 +302,7 @@ impl Mailer {
             let _place = self.places.acquire().await;
             smtp::talk(&route.server, Arc::clone(&route.tls), &self.hostname, message).await
         };
-        let done = match timeout(MAIL_TIMEOUT, conversation).await {
+        let done = match timeout(self.patience, conversation).await {
             Ok(done) => done,
             Err(_) => Err(MailError::Silent { host: route.server.host().to_owned() }),
         };

@@ -124,6 +124,12 @@ impl MailServer {
         self.safety
     }
 
+    /// Treats the server as one on another machine.
+    #[cfg(test)]
+    pub(super) fn must_be_safe(&mut self) {
+        self.safety = Safety::StartTls;
+    }
+
     pub(super) fn login(&self) -> Option<(&str, &Secret)> {
         self.login.as_ref().map(|(name, password)| (name.as_str(), password))
     }

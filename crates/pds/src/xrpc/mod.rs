@@ -11,6 +11,7 @@ mod com_atproto_moderation;
 mod com_atproto_repo;
 mod com_atproto_server;
 mod com_atproto_sync;
+mod com_atproto_temp;
 mod plain;
 pub(crate) mod route;
 mod shared;
@@ -79,6 +80,7 @@ pub(crate) fn routes() -> Vec<Route> {
         com_atproto_sync::routes(),
         com_atproto_identity::routes(),
         com_atproto_moderation::routes(),
+        com_atproto_temp::routes(),
         app_bsky_actor::routes(),
         app_bsky_ageassurance::routes(),
         app_bsky_feed::routes(),

@@ -49,6 +49,8 @@ pub(crate) struct Pds {
     /// Shows the codes of accounts when no mail server is set.
     pub(crate) screen: Arc<Screen>,
     clock: Clock,
+    /// The screen for one-time codes, if the box has one.
+    codes: Option<Arc<dyn platform::CodeScreen>>,
     plc_url: String,
     dir: TempDir,
     shutdown: CancellationToken,
@@ -127,6 +129,17 @@ impl Pds {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        let screen = Arc::<Screen>::default();
+        let mut pds = Self::start_on(Some(Arc::clone(&screen) as _), change).await;
+        pds.screen = screen;
+        pds
+    }
+
+    /// Starts on a box with another screen for one-time codes, or none.
+    pub(crate) async fn start_on(
+        codes: Option<Arc<dyn platform::CodeScreen>>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         // The second test to come finds it installed.
         drop(rustls::crypto::ring::default_provider().install_default());
         let (clock, sim) = trusted_clock(NOW_US);
@@ -144,6 +157,7 @@ impl Pds {
             disk: None,
             screen: Arc::default(),
             clock,
+            codes,
             plc_url,
             dir: TempDir::new().unwrap(),
             shutdown: CancellationToken::new(),
@@ -170,7 +184,7 @@ impl Pds {
             disk: self.disk.clone(),
             network: Some(self.network.subscribe()),
             heal: Some(Arc::clone(&self.heal)),
-            codes: Some(Arc::clone(&self.screen) as _),
+            codes: self.codes.clone(),
             ..Platform::new(self.clock.clone(), None)
         };
         self.server.spawn(pds::run(config, platform, listener, status, self.shutdown.clone()));
@@ -215,6 +229,16 @@ impl Pds {
             }
         };
         timeout(PATIENCE, waiting).await.expect("in time");
+    }
+
+    /// Lets the test change the store itself, while the server is stopped.
+    pub(crate) async fn with_store(&mut self, change: impl AsyncFnOnce(&store::Store)) {
+        self.stop().await;
+        let config = store::Config::new(self.data_dir(), self.plc_url.clone(), self.clock.clone());
+        let store = tokio::task::spawn_blocking(move || store::Store::open(config)).await.unwrap().unwrap();
+        change(&store).await;
+        store.close().await.unwrap();
+        self.serve(|_| {}).await;
     }
 
     /// Reads an answer whole, and checks it against its method's lexicon.

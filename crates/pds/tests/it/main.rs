@@ -6,6 +6,8 @@ mod accounts;
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+mod app_passwords;
+#[cfg(test)]
 mod blobs;
 #[cfg(test)]
 mod clock;
@@ -18,7 +20,13 @@ mod harness;
 #[cfg(test)]
 mod identity;
 #[cfg(test)]
+mod invites;
+#[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod mail;
+#[cfg(test)]
+mod mail_server;
 #[cfg(test)]
 mod places;
 #[cfg(test)]

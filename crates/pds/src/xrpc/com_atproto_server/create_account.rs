@@ -73,7 +73,7 @@ pub(in crate::xrpc) async fn handle(
     let now = app.now()?;
     let request = check(&app, input, token.as_deref(), now).await?;
     let account = account_creation::create(&app, request).await?;
-    let tokens = open_session(&app, &account, Scope::Access, app.now()?).await?;
+    let tokens = open_session(&app, &account, Scope::Access, None, app.now()?).await?;
     // Clients take their server's address from it; the account is there without it, too.
     let document = app.identity.fresh_document(&account.did).await.ok();
     let mut response = json(&Output {

@@ -1,19 +1,50 @@
-//! `com.atproto.server.deactivateAccount`: switches the caller's account off; nothing is deleted.
+//! `com.atproto.server.deactivateAccount`: switches the caller's account off, and deletes it later if asked to.
 
-use axum::{extract::State, response::Response};
-use store::Status;
+use atproto::syntax::Datetime;
+use axum::{
+    extract::{FromRequest, Request, State},
+    http::header,
+    response::Response,
+};
+use serde::Deserialize;
 
 use super::super::shared::empty;
 use crate::{
     app::Shared,
-    auth::{Full, Session},
+    auth::{FullOrTakendown, Session},
     error::XrpcError,
+    input::{JSON_BYTES_MAX, Json, field},
 };
+
+/// No account is deleted sooner after it was switched off, microseconds: 72 hours. Whoever took a token alone, without
+/// password and code, must not be able to destroy an account before its owner notices; the PLC directory gives as long
+/// to take an identity back.
+const HELD_AT_LEAST_US: u64 = 72 * 3600 * 1_000_000;
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Input {
+    #[serde(default)]
+    delete_after: Option<String>,
+}
 
 pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
-    session: Session<Full>,
+    session: Session<FullOrTakendown>,
+    request: Request,
 ) -> Result<Response, XrpcError> {
-    app.store.set_status(&session.did, Status::Deactivated).await?;
+    // Some clients leave the body away, since nothing in it is required.
+    let input: Input = if request.headers().contains_key(header::CONTENT_TYPE) {
+        Json::<JSON_BYTES_MAX>::from_request(request, &app).await?.parse()?
+    } else {
+        Input::default()
+    };
+    let now = app.now()?;
+    let asked = input.delete_after.map(|text| field("deleteAfter", &text, Datetime::parse)).transpose()?;
+    let delete_after_us = asked.map(|at| {
+        let held_until_us = now.unix_micros().saturating_add(HELD_AT_LEAST_US);
+        u64::try_from(at.unix_micros()).unwrap_or(0).max(held_until_us)
+    });
+    app.store.deactivate(&session.did, delete_after_us).await?;
     Ok(empty())
 }

@@ -2,16 +2,30 @@
 
 mod activate_account;
 mod check_account_status;
+mod confirm_email;
 mod create_account;
+mod create_app_password;
 mod create_session;
 mod deactivate_account;
+mod delete_account;
 mod delete_session;
 mod describe_server;
+mod get_account_invite_codes;
 mod get_service_auth;
 mod get_session;
+mod list_app_passwords;
 mod refresh_session;
+mod request_account_delete;
+mod request_email_confirmation;
+mod request_email_update;
+mod request_password_reset;
 mod reserve_signing_key;
+mod reset_password;
+mod revoke_app_password;
+mod update_email;
 
+use atproto::syntax::{AtIdentifier, Did};
+use axum::{http::StatusCode, response::Response};
 use data_encoding::BASE64;
 use platform::time::TrustedTime;
 use serde::Serialize;
@@ -22,6 +36,7 @@ use crate::{
     app::App,
     auth::jwt::{REFRESH_LIFE_S, Scope},
     error::XrpcError,
+    limits::Standing,
 };
 
 /// The account's part of what the session methods answer.
@@ -33,7 +48,6 @@ struct SessionView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     email: Option<&'a str>,
     email_confirmed: bool,
-    email_auth_factor: bool,
     active: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<&'static str>,
@@ -46,7 +60,6 @@ impl<'a> SessionView<'a> {
             did: account.did.as_str(),
             email: account.email.as_deref(),
             email_confirmed: account.email_confirmed_at_us.is_some(),
-            email_auth_factor: false,
             active: account.status == Status::Active,
             status: super::shared::status_name(account.status),
         }
@@ -70,11 +83,13 @@ struct Opened<'a> {
     account: SessionView<'a>,
 }
 
-/// Opens a session: the refresh token's id is durable before the tokens leave.
+/// Opens a session: the refresh token's id is durable before the tokens leave. One of an account that was taken down is
+/// not kept, so that it cannot be renewed.
 async fn open_session(
     app: &App,
     account: &Account,
     scope: Scope,
+    app_password: Option<String>,
     now: TrustedTime,
 ) -> Result<Tokens, XrpcError> {
     let id = token_id()?;
@@ -83,9 +98,11 @@ async fn open_session(
         id: id.clone(),
         did: account.did.clone(),
         expires_at_us: expires_s.saturating_mul(1_000_000),
-        app_password: None,
+        app_password,
     };
-    app.store.insert_refresh_token(token).await?;
+    if scope != Scope::Takendown {
+        app.store.insert_refresh_token(token).await?;
+    }
     Ok(Tokens {
         access_jwt: app.sessions.access(account.did.as_str(), scope, now),
         refresh_jwt: app.sessions.refresh(account.did.as_str(), &id, expires_s, now),
@@ -101,17 +118,100 @@ fn token_id() -> Result<String, XrpcError> {
     Ok(BASE64.encode(&bytes))
 }
 
+/// Tells whether the operator hides an account.
+fn taken_down(account: &Account) -> bool {
+    matches!(account.status, Status::Takendown | Status::Suspended)
+}
+
+/// Refuses accounts that the operator hides.
+fn not_taken_down(account: &Account) -> Result<(), XrpcError> {
+    if taken_down(account) {
+        return Err(XrpcError::new(
+            StatusCode::UNAUTHORIZED,
+            "AccountTakedown",
+            "Account has been taken down",
+        ));
+    }
+    Ok(())
+}
+
+/// Reads the caller's account; a token outlives its account by up to its own life.
+///
+/// # Errors
+/// 403 `AccountNotFound`, 401 `AccountTakedown`.
+async fn usable_account(app: &App, did: &Did) -> Result<Account, XrpcError> {
+    let found = app.account(&AtIdentifier::Did(did.clone())).await?;
+    let account = found.ok_or_else(|| XrpcError::forbidden("AccountNotFound", "Account not found"))?;
+    not_taken_down(&account)?;
+    Ok(account)
+}
+
+/// Adds where the caller stands with the method's own rate limit.
+fn with_standing(mut response: Response, standing: Option<Standing>) -> Response {
+    if let Some(standing) = standing {
+        response.extensions_mut().insert(standing);
+    }
+    response
+}
+
+/// How codes reach the owner here.
+const CODES_DIFFER: &str = "on a box without mail server the code appears on the box's own screen, after its button is \
+                            pressed; where there is neither the call fails with 501";
+
 /// The methods of this namespace.
 pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::query("com.atproto.server.describeServer", describe_server::handle),
         Route::procedure("com.atproto.server.createAccount", create_account::handle),
-        Route::procedure("com.atproto.server.createSession", create_session::handle),
-        Route::procedure("com.atproto.server.refreshSession", refresh_session::handle),
-        Route::query("com.atproto.server.getSession", get_session::handle),
-        Route::procedure("com.atproto.server.deleteSession", delete_session::handle),
+        Route::procedure("com.atproto.server.createSession", create_session::handle)
+            .differs("access tokens live 30 minutes, not 120: the OAuth profile asks for less than 30 everywhere"),
+        Route::procedure("com.atproto.server.refreshSession", refresh_session::handle).auth("a refresh token"),
+        Route::query("com.atproto.server.getSession", get_session::handle)
+            .auth("any sign-in, also one that waits in a sign-up queue"),
+        Route::procedure("com.atproto.server.deleteSession", delete_session::handle)
+            .auth("a refresh token, also an expired one"),
+        Route::procedure("com.atproto.server.createAppPassword", create_app_password::handle)
+            .auth("signed in with the account's password")
+            .differs("a name that is taken is refused by InvalidRequest; the reference fails with 500"),
+        Route::query("com.atproto.server.listAppPasswords", list_app_passwords::handle).auth("any sign-in"),
+        Route::procedure("com.atproto.server.revokeAppPassword", revoke_app_password::handle)
+            .auth("any sign-in"),
+        Route::query("com.atproto.server.getAccountInviteCodes", get_account_invite_codes::handle)
+            .auth("signed in with the account's password"),
+        Route::procedure(
+            "com.atproto.server.requestEmailConfirmation",
+            request_email_confirmation::handle,
+        )
+        .auth("any sign-in")
+        .differs(CODES_DIFFER),
+        Route::procedure("com.atproto.server.confirmEmail", confirm_email::handle).auth("any sign-in"),
+        Route::procedure("com.atproto.server.requestEmailUpdate", request_email_update::handle)
+            .auth("signed in with the account's password")
+            .differs(CODES_DIFFER),
+        Route::procedure("com.atproto.server.updateEmail", update_email::handle)
+            .auth("signed in with the account's password")
+            .differs(
+                "refuses the best known throw-away mail domains only: a longer list would be out of date on a box that \
+                 runs for years",
+            ),
+        Route::procedure("com.atproto.server.requestPasswordReset", request_password_reset::handle).differs(
+            "answers the same whether the address has an account or not, where the reference tells; a mail server that \
+             cannot be used is an error (502), none at all is 501",
+        ),
+        Route::procedure("com.atproto.server.resetPassword", reset_password::handle)
+            .auth("the code of requestPasswordReset")
+            .differs("an empty password is refused"),
+        Route::procedure("com.atproto.server.requestAccountDelete", request_account_delete::handle)
+            .auth("signed in with the account's password")
+            .differs(CODES_DIFFER),
+        Route::procedure("com.atproto.server.deleteAccount", delete_account::handle)
+            .auth("password and the code of requestAccountDelete"),
         Route::procedure("com.atproto.server.activateAccount", activate_account::handle),
-        Route::procedure("com.atproto.server.deactivateAccount", deactivate_account::handle),
+        Route::procedure("com.atproto.server.deactivateAccount", deactivate_account::handle)
+            .auth("signed in with the account's password, also when taken down")
+            .differs(
+                "deleteAfter is carried out, no sooner than 72 hours after the call; the reference only stores it",
+            ),
         Route::query("com.atproto.server.getServiceAuth", get_service_auth::handle)
             .auth("signed in; taken down only to move away; chat and account methods by privilege"),
         Route::procedure("com.atproto.server.reserveSigningKey", reserve_signing_key::handle).differs(
