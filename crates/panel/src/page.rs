@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use appliance::screen::{age, count, size, span, troubles};
 use control::status::{
-    PdsState, RelayStatus, RtcState, SourceState, Status, StorageState, TimeState, TimeStatus,
+    MailState, PdsState, RelayStatus, RtcState, SourceState, Status, StorageState, TimeState, TimeStatus,
 };
 use platform::time::format_rfc3339_millis;
 
@@ -131,6 +131,7 @@ fn server_rows(status: &Status) -> Rows {
         ("Name", pds.name.clone()),
         ("Address for apps", status.system.pds_url.clone()),
         ("Accounts", count(pds.accounts, "account")),
+        ("Mail", mail(&pds.mail)),
         ("Last post", last),
         ("Events so far", pds.last_seq.to_string()),
         ("Relays", relays(pds)),
@@ -152,6 +153,17 @@ fn relays(pds: &control::PdsStatus) -> String {
         format!("{}: {}{behind}{advice}", relay.name, relay.state.label())
     };
     pds.relays.iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// How codes reach people.
+fn mail(state: &MailState) -> String {
+    match state {
+        MailState::NotSetUp => {
+            "no mail server is set: codes appear on the box's screen after its button is pressed".to_owned()
+        }
+        MailState::SetUp => "a mail server is set".to_owned(),
+        MailState::Fails { why } => format!("is not sent: {why}"),
+    }
 }
 
 fn minute(unix_us: u64) -> String {

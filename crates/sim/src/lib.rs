@@ -1,6 +1,7 @@
 //! The whole appliance on this computer: PLC directory, simulated time servers, faults on command.
 
 pub mod cli;
+pub mod codes;
 pub mod command;
 pub mod console;
 pub mod display;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Plc, RunArgs};
+use crate::codes::Codes;
 use crate::command::{Command, HELP};
 use crate::console::{self, TerminalScreen};
 use crate::display::Display;
@@ -149,11 +150,13 @@ impl Appliance {
         let watched = status.subscribe();
         let (presses, presses_taken) = mpsc::channel(PRESSES_WAITING);
         let (live, live_taken) = watch::channel(Live::default());
+        let codes = Arc::new(Codes::default());
         let service = Service {
             config: pds_config(args, pds_listener.local_addr()?.port(), &addresses)?,
             platform: pds::Platform {
                 network: Some(world.network()),
                 heal: Some(world.heal()),
+                codes: Some(codes.clone()),
                 ..pds::Platform::new(world.clock(), Some(world.disk()))
             },
             listener: pds_listener,
@@ -177,7 +180,8 @@ impl Appliance {
             panel::run(panel_config, live_taken, stop).await;
             Ok(())
         });
-        let display = display(args, host, &world, &addresses, watched.clone(), live, presses_taken);
+        let mut display = display(args, host, &world, &addresses, watched.clone(), live, presses_taken);
+        display.codes = codes;
         let drawn = display.screen.is_some();
         let stop = shutdown.clone();
         tasks.spawn(async move {
@@ -330,6 +334,7 @@ fn display(
         screen: screen(args, addresses),
         live,
         presses,
+        codes: Arc::default(),
         confirm: Box::new(move || confirmed.confirm()),
     }
 }

@@ -4,6 +4,7 @@
 //! Nothing here talks to a bus, a file or a clock.
 
 mod canvas;
+mod codes;
 mod pages;
 mod qr;
 #[cfg(test)]
@@ -15,6 +16,7 @@ mod words;
 use control::Status;
 use platform::screen::Frame;
 
+pub use codes::{ASK_MS, CodeDesk, CodePage, SHOW_MS, draw_code};
 pub use trouble::{Kind, TITLE_COLUMNS, Trouble, troubles};
 pub use view::{BLANK_AFTER_MS, Event, RETURN_AFTER_MS, Shown, View};
 pub use words::{age, count, size, span};

@@ -92,6 +92,39 @@ fn set_up_with_code(status: &Status, code: &Code) -> Frame {
     canvas.into_frame()
 }
 
+/// Asks for a press of the button that shows a one-time code.
+pub(crate) fn code_question(status: &Status, purpose: &str, account: &str) -> Frame {
+    let mut canvas = start(status, "Show a code?", "");
+    let text = format!("For {account}: press the button to see the code to {purpose}.");
+    for (number, text) in (0..).zip(words::wrap(&text, COLUMNS, LINES)) {
+        line(&mut canvas, number, &text);
+    }
+    canvas.into_frame()
+}
+
+/// Shows a one-time code.
+pub(crate) fn code(status: &Status, purpose: &str, account: &str, code: &str, left_s: u64) -> Frame {
+    /// The lines of [`Letters::Small`] below the code.
+    const LINES_BELOW: usize = 3;
+    let mut canvas = start(status, "Your code", &format!("{left_s} s"));
+    canvas.text_middle(Letters::Large, Ink::Lit, 0, WIDTH, LINES_TOP, code);
+    let text = format!("To {purpose} of {account}");
+    for (number, text) in (0..).zip(words::wrap(&text, COLUMNS, LINES_BELOW)) {
+        small(&mut canvas, BELOW_LARGE + number * LINE_PITCH, &text);
+    }
+    canvas.into_frame()
+}
+
+/// Says that a one-time code is on the box's own screen.
+pub(crate) fn code_elsewhere(status: &Status) -> Frame {
+    let mut canvas = start(status, "A code is shown", "");
+    let text = "It is on the screen of the box itself, and only there.";
+    for (number, text) in (0..).zip(words::wrap(text, COLUMNS, LINES)) {
+        line(&mut canvas, number, &text);
+    }
+    canvas.into_frame()
+}
+
 /// An address without its scheme: what a person types.
 fn bare(url: &str) -> &str {
     url.strip_prefix("http://").or_else(|| url.strip_prefix("https://")).unwrap_or(url).trim_end_matches('/')

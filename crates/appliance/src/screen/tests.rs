@@ -5,7 +5,8 @@
 use std::path::PathBuf;
 
 use control::status::{
-    PdsState, RelayState, RelayStatus, RtcState, SourceState, SourceStatus, StorageState, TimeState,
+    MailState, PdsState, RelayState, RelayStatus, RtcState, SourceState, SourceStatus, StorageState,
+    TimeState,
 };
 use control::{PdsStatus, StorageStatus, SystemStatus, TimeStatus};
 use platform::DiskKind;
@@ -106,9 +107,13 @@ fn all_servers(status: &mut Status, answers: SourceState) {
 }
 
 fn compare(name: &str, page: Page, status: &Status) {
+    compare_frame(name, &draw(page, status));
+}
+
+fn compare_frame(name: &str, frame: &platform::Frame) {
     let path =
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/screen/golden").join(format!("{name}.txt"));
-    let drawn = draw(page, status).to_text();
+    let drawn = frame.to_text();
     if std::env::var("PERCH_GOLDEN").is_ok_and(|value| value == "write") {
         std::fs::write(&path, &drawn).unwrap();
     }
@@ -250,6 +255,35 @@ fn silent_processes_are_trouble() {
     assert_eq!(kinds, [Kind::PdsStopped, Kind::ClockUntrusted, Kind::NetworkDown]);
 }
 
+#[test]
+fn a_code_waits_for_the_button_and_is_shown_large() {
+    let ask = |account: &str, purpose| CodePage::Ask { purpose, account: account.to_owned() };
+    let show = |account: &str, purpose| CodePage::Show {
+        purpose,
+        account: account.to_owned(),
+        code: platform::ShownCode::new("ABCDE-FG234".to_owned()),
+        left_s: 120,
+    };
+    let long = "a-handle-of-18-cha.example.com";
+    for (name, page) in [
+        ("code-question", ask("alice.test", "confirm the e-mail address")),
+        ("code-question-long", ask(long, "change keys or home of the account")),
+        ("code", show("alice.test", "confirm the e-mail address")),
+        ("code-long", show(long, "change keys or home of the account")),
+        ("code-elsewhere", CodePage::Elsewhere),
+    ] {
+        compare_frame(name, &draw_code(&page, &well()));
+        compare_frame(&format!("{name}-simulation"), &draw_code(&page, &simulated()));
+    }
+}
+
+#[test]
+fn mail_that_fails_is_trouble() {
+    let mut status = simulated();
+    pds(&mut status).mail = MailState::Fails { why: "The mail server does not answer.".to_owned() };
+    compare("trouble-mail", Page::Trouble(0), &status);
+}
+
 /// Every text that this module itself writes must be readable in full on the screen.
 #[test]
 fn every_advice_of_our_own_fits_the_screen() {
@@ -257,6 +291,7 @@ fn every_advice_of_our_own_fits_the_screen() {
     status.system.undervoltage = Some(true);
     status.system.network_up = false;
     pds(&mut status).repos_to_repair = 12;
+    pds(&mut status).mail = MailState::Fails { why: String::new() };
     clock(&mut status).rtc = RtcState::Stopped;
     clock(&mut status).sources[0].answers = SourceState::Disagrees;
     let mut all = troubles(&Status::default());

@@ -2,7 +2,9 @@
 //!
 //! The one list that the screen, the panel and the terminal all show. A pure function of the status: it asks nobody.
 
-use control::status::{PdsState, RelayState, RtcState, SourceState, Status, StorageState, TimeState};
+use control::status::{
+    MailState, PdsState, RelayState, RtcState, SourceState, Status, StorageState, TimeState,
+};
 
 use super::words;
 
@@ -51,6 +53,8 @@ pub enum Kind {
     TimeServerLies,
     /// The clock chip has lost its time or does not answer.
     ClockChipStopped,
+    /// The mail server could not be used: codes do not reach their owners.
+    MailFails,
     /// Room is running out.
     DiskLow,
     /// The disk's own wear counter nears its end.
@@ -222,6 +226,15 @@ fn service(status: &Status, found: &mut Vec<Trouble>) {
         });
         return;
     };
+    if let MailState::Fails { .. } = &pds.mail {
+        found.push(Trouble {
+            kind: Kind::MailFails,
+            title: "MAIL IS NOT SENT",
+            advice:
+                "No code reaches anyone by mail. The status page in your browser says why and what to do."
+                    .to_owned(),
+        });
+    }
     if pds.repos_to_repair > 0 {
         found.push(Trouble {
             kind: Kind::RepoNeedsRepair,
