@@ -8,6 +8,7 @@ mod encoding;
 mod failure;
 mod headers;
 pub(crate) mod methods;
+mod places;
 pub(crate) mod read_after_write;
 pub(crate) mod target;
 mod upstream;
@@ -19,7 +20,7 @@ use atproto::{
 };
 use axum::{
     extract::{FromRequestParts, Request},
-    http::{HeaderMap, HeaderValue, Method, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts},
     response::Response,
 };
 use store::Status;
@@ -131,16 +132,15 @@ impl Passage {
     ) -> Result<Answer, XrpcError> {
         headers.insert(header::AUTHORIZATION, token);
         let url = self.target.url(path_and_query)?;
-        let call = Outgoing { method: method.clone(), url, reach: self.target.reach, headers, body };
-        let answered = app.upstreams.send(call).await;
-        answered.inspect_err(|error| {
-            if matches!(
-                error.status(),
-                axum::http::StatusCode::BAD_GATEWAY | axum::http::StatusCode::GATEWAY_TIMEOUT
-            ) {
-                app.metrics.outbound_failed(Outbound::Proxy);
-            }
-        })
+        let call = Outgoing {
+            caller: Some(self.caller.clone()),
+            method: method.clone(),
+            url,
+            reach: self.target.reach,
+            headers,
+            body,
+        };
+        deliver(app, call).await
     }
 
     /// Makes the account's token for a server and method, as the header's value.
@@ -168,9 +168,15 @@ impl Passage {
         url.query_pairs_mut().extend_pairs(params);
         let mut headers = headers::up(&HeaderMap::new(), false);
         headers.insert(header::AUTHORIZATION, self.token(app, &self.target.did, &method).await.ok()?);
-        let call =
-            Outgoing { method: Method::GET, url, reach: self.target.reach, headers, body: Sent::Nothing };
-        let answer = app.upstreams.send(call).await.ok()?;
+        let call = Outgoing {
+            caller: Some(self.caller.clone()),
+            method: Method::GET,
+            url,
+            reach: self.target.reach,
+            headers,
+            body: Sent::Nothing,
+        };
+        let answer = deliver(app, call).await.ok()?;
         if !answer.status.is_success() {
             return None;
         }
@@ -193,6 +199,16 @@ pub(crate) async fn check_standing(app: &App, did: &Did, scope: Scope) -> Result
         return Err(store::StoreError::AccountInactive { status: account.status }.into());
     }
     Ok(())
+}
+
+/// Sends a call and counts the failures of the way.
+async fn deliver(app: &App, call: Outgoing) -> Result<Answer, XrpcError> {
+    let answer = app.upstreams.send(call).await;
+    answer.inspect_err(|e| {
+        if matches!(e.status(), StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) {
+            app.metrics.outbound_failed(Outbound::Proxy);
+        }
+    })
 }
 
 /// Passes a call on as it is, and its answer back.
@@ -257,13 +273,14 @@ pub(crate) async fn pass_on_unsigned(
 ) -> Result<Response, XrpcError> {
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     let call = Outgoing {
+        caller: None,
         method: parts.method.clone(),
         url: target.url(path)?,
         reach: target.reach,
         headers: headers::up(&parts.headers, false),
         body: Sent::Nothing,
     };
-    failure::pass_down(app.upstreams.send(call).await?).await
+    failure::pass_down(deliver(app, call).await?).await
 }
 
 /// Largest answer of a feed generator's record that is read, bytes: a record has no more.
@@ -275,17 +292,25 @@ const FEED_RECORD_BYTES_MAX: usize = 1_100_000;
 /// The AppView's own refusal, ready to be passed down.
 pub(crate) async fn feed_generator(
     app: &App,
-    target: &Target,
+    passage: &Passage,
     feed: &atproto::syntax::AtUri,
 ) -> Result<Result<Option<String>, Response>, XrpcError> {
+    let Passage { caller, target, .. } = passage;
     let mut url = target.url("/xrpc/com.atproto.repo.getRecord")?;
     url.query_pairs_mut()
         .append_pair("repo", feed.authority())
         .append_pair("collection", feed.collection().unwrap_or_default())
         .append_pair("rkey", feed.rkey().unwrap_or_default());
     let headers = headers::up(&HeaderMap::new(), false);
-    let call = Outgoing { method: Method::GET, url, reach: target.reach, headers, body: Sent::Nothing };
-    let answer = app.upstreams.send(call).await?;
+    let call = Outgoing {
+        caller: Some(caller.clone()),
+        method: Method::GET,
+        url,
+        reach: target.reach,
+        headers,
+        body: Sent::Nothing,
+    };
+    let answer = deliver(app, call).await?;
     // To whoever asks for a feed, a record that cannot be had is a feed that is not known.
     if answer.status.is_client_error() {
         return Ok(Ok(None));

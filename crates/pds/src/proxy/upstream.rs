@@ -22,11 +22,14 @@ use futures_util::{Stream, stream};
 use platform::time::Clock;
 use reqwest::Url;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
     time::{Instant, timeout_at},
 };
 
-use super::headers;
+use super::{
+    headers,
+    places::{Caller, Place, Places},
+};
 use crate::{
     error::XrpcError,
     input::{content_length, next_data},
@@ -34,10 +37,6 @@ use crate::{
     store_error::chain,
 };
 
-/// Calls under way at once. Each holds two connections and some 100 KiB of buffers; an app that opens makes six.
-const CALLS_MAX: usize = 128;
-/// `Retry-After` while there are that many, seconds: a call seldom takes longer.
-const BUSY_RETRY_S: u32 = 2;
 /// How long the other server may take to begin its answer once it has the whole call, as in the reference.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the call's body may stand still on its way up. A little more than a silent client is given, so that the
@@ -61,7 +60,7 @@ pub(crate) struct Upstreams {
     configured: reqwest::Client,
     /// For servers that DID documents name.
     public: reqwest::Client,
-    places: Arc<Semaphore>,
+    places: Places,
     /// Places of answers that are read whole.
     pub(super) merges: Semaphore,
 }
@@ -69,6 +68,7 @@ pub(crate) struct Upstreams {
 /// A call as it goes up.
 #[derive(Debug)]
 pub(super) struct Outgoing {
+    pub(super) caller: Caller,
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) reach: Reach,
@@ -96,7 +96,7 @@ impl Upstreams {
         Ok(Self {
             configured: outbound::streaming_client(Reach::Configured, clock.clone())?,
             public: outbound::streaming_client(Reach::Public, clock)?,
-            places: Arc::new(Semaphore::new(CALLS_MAX)),
+            places: Places::default(),
             merges: Semaphore::new(MERGES_MAX),
         })
     }
@@ -107,9 +107,7 @@ impl Upstreams {
     /// 502 `UpstreamFailure` when the other server cannot be reached or breaks off, 504 `UpstreamTimeout` when it is
     /// slow; 413, 400 and 408 for what the client did to its body; 503 when too many calls are under way.
     pub(super) async fn send(&self, call: Outgoing) -> Result<Answer, XrpcError> {
-        let busy =
-            || XrpcError::unavailable("ServerBusy", "Too many calls are being passed on", BUSY_RETRY_S);
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
+        let place = self.places.take(call.caller)?;
         let deadline = Instant::now() + CALL_TIME_MAX;
         let announced = content_length(&call.headers);
         if announced.is_some_and(|bytes| bytes > CALL_BYTES_MAX) {
@@ -251,7 +249,7 @@ pub(crate) struct Answer {
     response: reqwest::Response,
     taken_bytes: u64,
     deadline: Instant,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// An answer that was to be read whole.
@@ -264,11 +262,7 @@ pub(super) enum Collected {
 }
 
 impl Answer {
-    fn new(
-        response: reqwest::Response,
-        deadline: Instant,
-        place: OwnedSemaphorePermit,
-    ) -> Result<Self, XrpcError> {
+    fn new(response: reqwest::Response, deadline: Instant, place: Place) -> Result<Self, XrpcError> {
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_informational() {
             return Err(XrpcError::upstream("Upstream service unreachable", format!("it answered {status}")));

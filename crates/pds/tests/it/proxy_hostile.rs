@@ -223,3 +223,41 @@ async fn stranger_cannot_make_this_server_ask_the_inside() {
     }
     assert!(!connected.load(Ordering::Relaxed));
 }
+
+#[tokio::test]
+async fn one_accounts_calls_leave_room_for_the_others() {
+    let (asked, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Semaphore::new(0)));
+    let (counter, gate) = (Arc::clone(&asked), Arc::clone(&go));
+    let mut tasks = JoinSet::new();
+    let url = raw(&mut tasks, move |stream| {
+        let (counter, gate) = (Arc::clone(&counter), Arc::clone(&gate));
+        async move {
+            counter.fetch_add(1, Ordering::Relaxed);
+            drop(gate.acquire().await);
+            say(stream, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_vec()).await;
+        }
+    })
+    .await;
+    let (pds, alice) = with_appview(url).await;
+    let bob = pds.account("bobby").await;
+    let ask = |account: &Account| {
+        pds.http.get(format!("{}/xrpc/{SEARCH}", pds.url)).bearer_auth(&account.access).send()
+    };
+    let mut calls = JoinSet::new();
+    for _ in 0..32 {
+        calls.spawn(ask(&alice));
+    }
+    let all_asked = async {
+        while asked.load(Ordering::Relaxed) < 32 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, all_asked).await.unwrap();
+    assert_eq!(Pds::read(ask(&alice).await.unwrap()).await.error(), error(503, "ServerBusy"));
+    calls.spawn(ask(&bob));
+    go.add_permits(100);
+    while let Some(answer) = calls.join_next().await {
+        assert_eq!(answer.unwrap().unwrap().status().as_u16(), 200);
+    }
+    assert_eq!(ask(&alice).await.unwrap().status().as_u16(), 200);
+}

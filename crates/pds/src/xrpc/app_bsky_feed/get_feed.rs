@@ -25,7 +25,7 @@ pub(in crate::xrpc) async fn handle(
     let passage = Passage::plan::<Standard>(&app, &mut parts).await?;
     let params = Params::from_request_parts(&mut parts, &app).await?;
     let feed = field("feed", params.required("feed")?, AtUri::parse)?;
-    let generator = match proxy::feed_generator(&app, &passage.target, &feed).await? {
+    let generator = match proxy::feed_generator(&app, &passage, &feed).await? {
         Ok(generator) => generator,
         Err(refused) => return Ok(refused),
     };
