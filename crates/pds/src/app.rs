@@ -117,6 +117,19 @@ impl App {
         }
     }
 
+    /// The signed-in account, unless the operator has hidden it: a token may be older than the hold.
+    ///
+    /// # Errors
+    /// 403 `AccountNotFound`, 401 `AccountTakedown`.
+    pub(crate) async fn free_account(&self, did: &Did) -> Result<store::Account, XrpcError> {
+        let account = self.account(&AtIdentifier::Did(did.clone())).await?;
+        let account = account.ok_or(store::StoreError::AccountNotFound)?;
+        match account.hold {
+            Some(_) => Err(store::StoreError::AccountInactive { status: account.status }.into()),
+            None => Ok(account),
+        }
+    }
+
     /// Finds a hosted account by DID or handle.
     ///
     /// # Errors

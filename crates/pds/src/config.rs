@@ -93,6 +93,8 @@ pub struct Config {
     pub appview: Option<Service>,
     /// Where reports go.
     pub report_service: Option<Service>,
+    /// Who may take down in the operator's place; nobody but the operator when it is not set.
+    pub moderation_service: Option<Service>,
     /// How mail leaves; without it codes are shown on the box.
     pub mail: Option<Mail>,
     /// Relays that are asked to crawl: base URLs without a trailing slash.
@@ -137,6 +139,7 @@ impl Config {
             recovery_key: None,
             appview: None,
             report_service: None,
+            moderation_service: None,
             mail: None,
             crawlers: Vec::new(),
             trusted_proxies: LOOPBACK.to_vec(),

@@ -196,6 +196,18 @@ fn parse(text: &str) -> Result<Handle, XrpcError> {
         .map_err(|e| XrpcError::bad("InvalidHandle", format!("Input/handle must be a valid handle: {e}")))
 }
 
+/// Checks a handle that the operator gives an account: as [`check_for`], but reserved names are theirs to give.
+///
+/// # Errors
+/// As [`check_for`].
+pub(crate) async fn check_for_operator(app: &App, text: &str, did: &Did) -> Result<Handle, XrpcError> {
+    match check_for(app, text, did).await {
+        // Reserved is the last thing that is looked at: all else about it is right.
+        Err(refused) if refused.name() == "HandleNotAvailable" => parse(text),
+        checked => checked,
+    }
+}
+
 /// Checks a handle that a new account asks for.
 ///
 /// # Errors

@@ -39,6 +39,7 @@ impl From<StoreError> for XrpcError {
             StoreError::BlobNotFound { cid } => {
                 Self::bad("BlobNotFound", format!("Could not find blob: {cid}"))
             }
+            StoreError::BlobHeld { .. } => Self::invalid_request("Blob has been takendown, cannot re-upload"),
             StoreError::BlobMimeMismatch { .. } => Self::bad("InvalidMimeType", text),
             StoreError::BlobSizeMismatch { .. } => Self::bad("InvalidSize", text),
             StoreError::BlobTooLarge { max } => Self::payload_too_large(max),

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::Store;
 use crate::error::StoreError;
+use crate::hold::{Hold, HoldKind};
 use crate::invite;
 use crate::writer::Tx;
 
@@ -46,8 +47,6 @@ impl Status {
         match text {
             "active" => Ok(Self::Active),
             "deactivated" => Ok(Self::Deactivated),
-            "takendown" => Ok(Self::Takendown),
-            "suspended" => Ok(Self::Suspended),
             other => Err(StoreError::corrupt(format!("account status {other:?}"))),
         }
     }
@@ -85,8 +84,12 @@ pub struct Account {
     pub password_hash: String,
     /// Microseconds since 1970.
     pub created_at_us: u64,
-    /// Its state.
+    /// Its state: the operator's hold, or the owner's own choice.
     pub status: Status,
+    /// The operator's hold, if there is one.
+    pub hold: Option<Hold>,
+    /// When its owner switched it off, microseconds since 1970; also under a hold.
+    pub deactivated_at_us: Option<u64>,
     /// The head of its repo.
     pub head: Head,
 }
@@ -124,7 +127,8 @@ pub struct Intent {
 }
 
 pub(crate) const ACCOUNT_COLUMNS: &str = "a.id, a.repo, a.did, a.handle, a.email, a.email_confirmed_at, \
-     a.password_hash, a.created_at, a.status, r.commit_block, r.rev, r.root";
+     a.password_hash, a.created_at, a.status, r.commit_block, r.rev, r.root, \
+     a.takedown_ref, a.suspended, a.deactivated_at";
 
 /// Reads an account by a condition on table `a`.
 pub(crate) fn find(
@@ -153,6 +157,7 @@ pub(crate) fn from_row(row: &Row<'_>) -> Result<Account, StoreError> {
     let status: String = row.get(8).map_err(StoreError::db(doing))?;
     let head = head_from_row(row, 9)?;
     let read = |row: &Row<'_>| -> rusqlite::Result<Account> {
+        let kind = if row.get(13)? { HoldKind::Suspension } else { HoldKind::Takedown };
         Ok(Account {
             id: row.get(0)?,
             repo: row.get(1)?,
@@ -163,11 +168,17 @@ pub(crate) fn from_row(row: &Row<'_>) -> Result<Account, StoreError> {
             password_hash: row.get(6)?,
             created_at_us: row.get::<_, i64>(7)?.unsigned_abs(),
             status: Status::Active,
+            hold: row.get::<_, Option<String>>(12)?.map(|reference| Hold { kind, reference }),
+            deactivated_at_us: row.get::<_, Option<i64>>(14)?.map(i64::unsigned_abs),
             head,
         })
     };
     let account = read(row).map_err(StoreError::db(doing))?;
-    Ok(Account { status: Status::parse(&status)?, ..account })
+    let status = match &account.hold {
+        Some(hold) => hold.kind.status(),
+        None => Status::parse(&status)?,
+    };
+    Ok(Account { status, ..account })
 }
 
 fn bad_column(column: usize, error: atproto::syntax::SyntaxError) -> rusqlite::Error {

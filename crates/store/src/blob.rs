@@ -20,6 +20,7 @@ use crate::account::{self, Account, cid_from_sql, tid_to_sql, time_to_sql};
 use crate::env::Env;
 use crate::error::StoreError;
 use crate::files::{FileRead, FileWrite, make_dirs};
+use crate::hold;
 use crate::writer::Tx;
 
 /// Bytes that an upload collects before it writes: few visits to another thread, little memory per upload.
@@ -157,12 +158,17 @@ impl BlobUpload {
     /// Makes the blob durable and known. It stays temporary until a record refers to it.
     ///
     /// # Errors
-    /// [`StoreError::AccountNotFound`], [`StoreError::ClockUntrusted`], [`StoreError::DiskFull`], or a failure of the
-    /// disk.
+    /// [`StoreError::AccountNotFound`], [`StoreError::BlobHeld`], [`StoreError::ClockUntrusted`],
+    /// [`StoreError::DiskFull`], or a failure of the disk.
     pub async fn finish(mut self, mime: String) -> Result<BlobMeta, StoreError> {
         self.flush().await?;
         let Writing { mut file, hasher } = self.writing.take().ok_or(StoreError::Closed)?;
         let meta = BlobMeta { cid: hasher.finish(), mime, size: self.size };
+        let (did, cid) = (self.did.clone(), meta.cid);
+        // Looked at before the file gets its name, and once more with its row.
+        self.store
+            .read(move |reader| refuse_held(reader.conn(), &account::require(reader.conn(), &did)?, &cid))
+            .await?;
         let dir = self.store.inner.env.blob_dir(&self.did);
         let path = dir.join(meta.cid.to_string());
         self.store.inner.env.in_flight.add(&path);
@@ -189,6 +195,7 @@ impl BlobUpload {
 fn insert(tx: &mut Tx<'_>, did: &Did, meta: &BlobMeta, path: &Path) -> Result<BlobMeta, StoreError> {
     let doing = "storing a blob";
     let account = account::require(tx.conn, did)?;
+    refuse_held(tx.conn, &account, &meta.cid)?;
     tx.env.check_room()?;
     let now_us = tx.env.now()?.unix_micros();
     tx.spare_file(path)?;
@@ -212,6 +219,13 @@ fn insert(tx: &mut Tx<'_>, did: &Did, meta: &BlobMeta, path: &Path) -> Result<Bl
         })
         .map_err(StoreError::db(doing))?;
     find(tx.conn, account.id, &meta.cid)?.ok_or_else(|| StoreError::corrupt("a blob's row vanished"))
+}
+
+fn refuse_held(conn: &Connection, account: &Account, cid: &Cid) -> Result<(), StoreError> {
+    match hold::of_blob(conn, account, cid)? {
+        Some(_) => Err(StoreError::BlobHeld { cid: *cid }),
+        None => Ok(()),
+    }
 }
 
 /// Reads a blob's row.
@@ -256,7 +270,7 @@ impl Store {
         upload.finish(mime).await
     }
 
-    /// Opens a blob; `None` when it is not here.
+    /// Opens a blob; `None` when it is not here, or hidden by the operator.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], or a failure of the disk.
@@ -265,6 +279,9 @@ impl Store {
         self.read(move |reader| {
             let account = account::require(reader.conn(), &did)?;
             let Some(meta) = find(reader.conn(), account.id, &cid)? else { return Ok(None) };
+            if hold::of_blob(reader.conn(), &account, &cid)?.is_some() {
+                return Ok(None);
+            }
             let path = reader.env().blob_dir(&did).join(cid.to_string());
             let file =
                 reader.env().config.files.open(&path).map_err(StoreError::file("opening a blob", &path))?;
@@ -286,6 +303,9 @@ impl Tx<'_> {
         for blob in blobs {
             let stored = find(self.conn, account.id, &blob.cid)?;
             let stored = stored.ok_or(StoreError::BlobNotFound { cid: blob.cid })?;
+            if hold::of_blob(self.conn, account, &blob.cid)?.is_some() {
+                return Err(StoreError::BlobNotFound { cid: blob.cid });
+            }
             check_claims(blob, stored)?;
             self.conn
                 .prepare_cached("UPDATE blob SET temp = 0 WHERE account = ?1 AND cid = ?2 AND temp = 1")
@@ -321,10 +341,18 @@ impl Tx<'_> {
                 .and_then(|mut s| s.execute(params![account.id, cid.as_bytes(), account.repo]))
                 .map_err(StoreError::db("dropping a blob"))?;
             if dropped > 0 {
-                self.doom_file(self.env.blob_dir(&account.did).join(cid.to_string()))?;
+                self.doom_blob(account, &cid)?;
             }
         }
         Ok(())
+    }
+
+    /// Lets a blob's file be removed after the commit, wherever it lies.
+    pub(crate) fn doom_blob(&mut self, account: &Account, cid: &Cid) -> Result<(), StoreError> {
+        if hold::of_blob(self.conn, account, cid)?.is_some() {
+            self.doom_file(self.env.quarantine_path(&account.did, cid))?;
+        }
+        self.doom_file(self.env.blob_dir(&account.did).join(cid.to_string()))
     }
 
     /// Lets a file be removed after the commit, also if that is cut short.

@@ -87,6 +87,12 @@ pub enum StoreError {
         /// The blob.
         cid: Cid,
     },
+    /// The operator has hidden this blob: it may not come again.
+    #[error("blob {cid} was taken down by the operator")]
+    BlobHeld {
+        /// The blob.
+        cid: Cid,
+    },
     /// A record names another type than the blob has.
     #[error("blob {cid} is {stored}, the record says {claimed}")]
     BlobMimeMismatch {

@@ -76,6 +76,12 @@ impl Events {
         });
     }
 
+    /// Empties the ring, because events were removed from the log: whoever is behind reads there.
+    pub(crate) fn forget_recent(&self) {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        *ring = Ring { complete_after: self.last_seq(), ..Ring::default() };
+    }
+
     /// Ends all subscriptions.
     pub(crate) fn close(&self) {
         self.closed.send_replace(true);

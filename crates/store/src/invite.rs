@@ -317,8 +317,7 @@ pub(crate) fn available(conn: &Connection, code: &str) -> Result<bool, StoreErro
     let sql = "SELECT i.uses - (SELECT count(*) FROM invite_use u WHERE u.code = i.code) \
                - (SELECT count(*) FROM intent n WHERE n.invite = i.code) \
                FROM invite i LEFT JOIN account a ON a.did = i.account \
-               WHERE i.code = ?1 AND i.disabled = 0 \
-               AND coalesce(a.status, 'active') NOT IN ('takendown', 'suspended') AND a.takedown_ref IS NULL";
+               WHERE i.code = ?1 AND i.disabled = 0 AND a.takedown_ref IS NULL";
     let left: Option<i64> = conn
         .prepare_cached(sql)
         .and_then(|mut s| s.query_row([code], |row| row.get(0)).optional())

@@ -10,6 +10,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::Store;
 use crate::account::{self, Account, Head, Status, tid_to_sql, time_to_sql};
 use crate::error::StoreError;
+use crate::hold::{Hold, HoldKind, set_hold};
 use crate::invite;
 use crate::reserve;
 use crate::session;
@@ -39,8 +40,9 @@ impl Store {
         self.inner.writer()?.call(move |tx| complete(tx, &did, status)).await
     }
 
-    /// Changes an account's state. Becoming active announces `#account`, `#identity`, `#sync`; all else `#account`.
-    /// The same state again announces nothing.
+    /// Changes the state that an account's owner chooses, under the operator's hold if there is one. Becoming active
+    /// announces `#account`, `#identity`, `#sync`; switching off `#account`. What changes nothing that shows announces
+    /// nothing. [`Status::Takendown`] and [`Status::Suspended`] are the operator's: [`Store::set_hold`] without words.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::ClockUntrusted`], or a failure of the disk.
@@ -49,17 +51,34 @@ impl Store {
         self.inner
             .writer()?
             .call(move |tx| {
-                let account = account::require(tx.conn, &did)?;
-                if account.status == status {
-                    return Ok(account);
+                let kind = match status {
+                    Status::Active | Status::Deactivated => None,
+                    Status::Takendown => Some(HoldKind::Takedown),
+                    Status::Suspended => Some(HoldKind::Suspension),
+                };
+                if let Some(kind) = kind {
+                    return set_hold(tx, &did, Some(Hold { kind, reference: String::new() }));
                 }
-                tx.set("UPDATE account SET status = ?2 WHERE id = ?1", params![account.id, status.as_str()])?;
+                let before = account::require(tx.conn, &did)?;
+                let off_since = match status {
+                    Status::Active => None,
+                    _ => {
+                        before.deactivated_at_us.map(Ok).or(Some(tx.env.now().map(TrustedTime::unix_micros)))
+                    }
+                };
+                let off_since = off_since.transpose()?.map(time_to_sql);
+                tx.set(
+                    "UPDATE account SET status = ?2, deactivated_at = ?3 WHERE id = ?1",
+                    params![before.id, status.as_str(), off_since],
+                )?;
                 if status == Status::Active {
                     // Whoever switches the account on again does not want it deleted any more.
-                    let sql = "UPDATE account SET deactivated_at = NULL, delete_after = NULL WHERE id = ?1";
-                    tx.set(sql, [account.id])?;
+                    tx.set("UPDATE account SET delete_after = NULL WHERE id = ?1", [before.id])?;
                 }
-                let account = Account { status, ..account };
+                let account = account::require(tx.conn, &did)?;
+                if account.status == before.status {
+                    return Ok(account);
+                }
                 let events: &[Announcement] = match status {
                     Status::Active => &[Announcement::Account, Announcement::Identity, Announcement::Sync],
                     _ => &[Announcement::Account],
@@ -82,14 +101,14 @@ impl Store {
             .call(move |tx| {
                 let account = account::require(tx.conn, &did)?;
                 let now = time_to_sql(tx.env.now()?.unix_micros());
-                let sql = "UPDATE account SET deactivated_at = coalesce(deactivated_at, ?2), delete_after = ?3 \
-                           WHERE id = ?1";
-                tx.set(sql, params![account.id, now, delete_after_us.map(time_to_sql)])?;
+                let status = Status::Deactivated;
+                let sql = "UPDATE account SET status = ?4, deactivated_at = coalesce(deactivated_at, ?2), \
+                           delete_after = ?3 WHERE id = ?1";
+                let params = params![account.id, now, delete_after_us.map(time_to_sql), status.as_str()];
+                tx.set(sql, params)?;
                 if account.status != Status::Active {
                     return Ok(());
                 }
-                let status = Status::Deactivated;
-                tx.set("UPDATE account SET status = ?2 WHERE id = ?1", params![account.id, status.as_str()])?;
                 announce(tx, &Account { status, ..account }, &[Announcement::Account])
             })
             .await
@@ -108,7 +127,8 @@ impl Store {
                 let due: Option<String> = tx
                     .conn
                     .prepare_cached(
-                        "SELECT did FROM account WHERE status = 'deactivated' AND delete_after <= ?1 LIMIT 1",
+                        "SELECT did FROM account WHERE status = 'deactivated' AND takedown_ref IS NULL \
+                         AND delete_after <= ?1 LIMIT 1",
                     )
                     .and_then(|mut s| s.query_row([now_us], |row| row.get(0)).optional())
                     .map_err(StoreError::db(doing))?;
@@ -342,8 +362,8 @@ fn complete(tx: &mut Tx<'_>, did: &Did, status: Status) -> Result<Account, Store
     let head = Head { commit, block, rev, data: tree.root };
 
     tx.set(
-        "INSERT INTO account (did, handle, email, password_hash, created_at, status, repo) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT INTO account (did, handle, email, password_hash, created_at, status, repo, deactivated_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CASE WHEN ?6 = 'active' THEN NULL ELSE ?5 END)",
         params![
             did.as_str(),
             handle,
@@ -439,9 +459,9 @@ fn delete(tx: &mut Tx<'_>, did: &Did) -> Result<(), StoreError> {
     drop(statement);
     for cid in cids {
         let cid = account::cid_from_sql(&cid)?;
-        tx.doom_file(tx.env.blob_dir(did).join(cid.to_string()))?;
+        tx.doom_blob(&account, &cid)?;
     }
-    for table in ["refresh_token", "app_password", "email_token", "event"] {
+    for table in ["refresh_token", "app_password", "email_token", "event", "takedown"] {
         tx.set(&format!("DELETE FROM {table} WHERE account = ?1"), [account.id])?;
     }
     tx.set("DELETE FROM change WHERE account = ?1", [account.id])?;
@@ -450,6 +470,7 @@ fn delete(tx: &mut Tx<'_>, did: &Did) -> Result<(), StoreError> {
         tx.set("INSERT OR IGNORE INTO ended_web (did) VALUES (?1)", [did.as_str()])?;
     }
     tx.doom_repo(account.repo)?;
+    tx.out.forgets_events = true;
     tx.forget_key(account.id);
     tx.doom_file(tx.env.key_path(did))?;
     tx.log_account(&account, true, now)

@@ -9,7 +9,7 @@ use platform::time::TrustedTime;
 use rusqlite::params;
 
 use crate::Store;
-use crate::account::{cid_from_sql, time_to_sql};
+use crate::account::{self, cid_from_sql, time_to_sql};
 use crate::error::StoreError;
 use crate::reserve;
 use crate::writer::Tx;
@@ -162,11 +162,11 @@ fn prune_blobs(tx: &mut Tx<'_>, now: TrustedTime) -> Result<usize, StoreError> {
         .and_then(Iterator::collect)
         .map_err(StoreError::db(doing))?;
     drop(statement);
-    for (account, cid, did) in &old {
-        tx.set("DELETE FROM blob WHERE account = ?1 AND cid = ?2", params![account, cid])?;
+    for (id, cid, did) in &old {
+        tx.set("DELETE FROM blob WHERE account = ?1 AND cid = ?2", params![id, cid])?;
         let did = atproto::syntax::Did::parse(did).map_err(|e| StoreError::corrupt(e.to_string()))?;
-        let path = tx.env.blob_dir(&did).join(cid_from_sql(cid)?.to_string());
-        tx.doom_file(path)?;
+        let account = account::require(tx.conn, &did)?;
+        tx.doom_blob(&account, &cid_from_sql(cid)?)?;
     }
     Ok(old.len())
 }

@@ -47,6 +47,7 @@ impl Store {
         let trees = tree::recover(&conn, &nodes)?;
         let env = Arc::new(Env::new(config, Events::new(last_seq), nodes, clock_id()?));
         clean_up(&conn, &env)?;
+        env.settle_quarantine(&conn)?;
 
         let (writer, handle) = Writer::new(conn, lock, Arc::clone(&env), trees, last_seq + 1)?;
         let thread = std::thread::Builder::new()

@@ -13,6 +13,7 @@ use crate::blob::{self, BlobMeta, MissingBlob};
 use crate::env::Env;
 use crate::error::StoreError;
 use crate::event::{Event, LOG_BYTES};
+use crate::hold;
 use crate::session::{self, AppPassword};
 use crate::tree::{ReaderNodes, tree_failed};
 use crate::write::REV_AHEAD_WAITED_US;
@@ -133,7 +134,45 @@ impl<'a> Reader<'a> {
         self.count("SELECT count(*) FROM account", [])
     }
 
-    /// Reads a record.
+    /// Reads a record that the operator has not hidden.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn visible_record(
+        &self,
+        account: &Account,
+        collection: &Nsid,
+        rkey: &RecordKey,
+    ) -> Result<Option<StoredRecord>, StoreError> {
+        let record = self.record(account, collection, rkey)?;
+        Ok(match record {
+            Some(_) if hold::of_record(self.conn, account, collection, rkey)?.is_some() => None,
+            other => other,
+        })
+    }
+
+    /// The reference of the operator's hold on a record, if it is hidden.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn record_hold(
+        &self,
+        account: &Account,
+        collection: &Nsid,
+        rkey: &RecordKey,
+    ) -> Result<Option<String>, StoreError> {
+        hold::of_record(self.conn, account, collection, rkey)
+    }
+
+    /// The reference of the operator's hold on a blob, if it is hidden.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn blob_hold(&self, account: &Account, cid: &Cid) -> Result<Option<String>, StoreError> {
+        hold::of_blob(self.conn, account, cid)
+    }
+
+    /// Reads a record, hidden or not: it is part of the signed repo in any case.
     ///
     /// # Errors
     /// When the database fails.
@@ -153,7 +192,8 @@ impl<'a> Reader<'a> {
             .transpose()
     }
 
-    /// Lists a collection, newest name first, or oldest first when `reverse`; `cursor` is the last name seen.
+    /// Lists a collection without what the operator has hidden, newest name first, or oldest first when `reverse`;
+    /// `cursor` is the last name seen.
     ///
     /// # Errors
     /// When the database fails.
@@ -177,14 +217,18 @@ impl<'a> Reader<'a> {
         }
         let sql = if reverse {
             "SELECT path, cid, rev, body FROM record WHERE repo = ?1 AND path > ?2 AND path < ?3 \
+             AND NOT EXISTS (SELECT 1 FROM takedown WHERE account = ?5 AND subject = path) \
              ORDER BY path LIMIT ?4"
         } else {
             "SELECT path, cid, rev, body FROM record WHERE repo = ?1 AND path > ?2 AND path < ?3 \
+             AND NOT EXISTS (SELECT 1 FROM takedown WHERE account = ?5 AND subject = path) \
              ORDER BY path DESC LIMIT ?4"
         };
         let mut statement = self.conn.prepare_cached(sql).map_err(StoreError::db(doing))?;
         let rows = statement
-            .query_map(params![account.repo, low, high, to_sql(limit)], |row| Ok(record_from_row(row)))
+            .query_map(params![account.repo, low, high, to_sql(limit), account.id], |row| {
+                Ok(record_from_row(row))
+            })
             .map_err(StoreError::db(doing))?;
         rows.map(|row| row.map_err(StoreError::db(doing))?).collect()
     }

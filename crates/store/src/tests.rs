@@ -3,6 +3,7 @@
 mod accounts;
 mod blobs;
 mod exports;
+mod holds;
 mod identities;
 mod imports;
 mod upkeep;

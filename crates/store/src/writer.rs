@@ -79,6 +79,8 @@ pub(crate) struct Outbox {
     pub(crate) events: Vec<Event>,
     /// Files to remove; their rows in `doomed_file` are written.
     pub(crate) doomed: Vec<PathBuf>,
+    /// Events were removed from the log, and must not be sent from memory either.
+    pub(crate) forgets_events: bool,
     event_bytes: usize,
 }
 
@@ -271,6 +273,9 @@ impl Writer {
         self.next_seq = batch.next_seq;
         self.trees.committed(&self.env.nodes);
         self.env.grew(&batch.out.events);
+        if batch.out.forgets_events {
+            self.env.events.forget_recent();
+        }
         self.env.events.publish(batch.out.events, batch.next_seq.saturating_sub(1));
         for answer in batch.answers {
             answer(None);

@@ -124,7 +124,7 @@ fn is_right(credentials: &str, password: &str) -> bool {
 /// Checks a token of the moderation service; its issuer is looked at before anybody is asked for a key.
 async fn moderator(app: &App, token: &str, path: &str) -> Result<(), XrpcError> {
     let untrusted = || XrpcError::new(StatusCode::UNAUTHORIZED, "UntrustedIss", "Untrusted issuer");
-    let trusted = app.config.report_service.as_ref().ok_or_else(untrusted)?;
+    let trusted = app.config.moderation_service.as_ref().ok_or_else(untrusted)?;
     let method = path.strip_prefix("/xrpc/").and_then(|name| Nsid::parse(name).ok()).ok_or_else(untrusted)?;
     let now = app.now()?;
     let parsed = Unverified::parse(token)

@@ -143,6 +143,12 @@ pub(crate) struct Viewer {
 }
 
 impl Viewer {
+    /// A viewer who sees what is public.
+    #[must_use]
+    pub(crate) fn anyone() -> Self {
+        Self { account: None, admin: false }
+    }
+
     /// Tells whether the viewer may read `did`'s data whatever its state: its owner, and the operator.
     #[must_use]
     pub(crate) fn sees_hidden(&self, did: &Did) -> bool {

@@ -6,6 +6,7 @@ mod app_bsky_feed;
 mod app_bsky_notification;
 mod around;
 mod by_host;
+mod com_atproto_admin;
 mod com_atproto_identity;
 mod com_atproto_moderation;
 mod com_atproto_repo;
@@ -80,6 +81,7 @@ pub(crate) fn routes() -> Vec<Route> {
         com_atproto_sync::routes(),
         com_atproto_identity::routes(),
         com_atproto_moderation::routes(),
+        com_atproto_admin::routes(),
         com_atproto_temp::routes(),
         app_bsky_actor::routes(),
         app_bsky_ageassurance::routes(),

@@ -75,10 +75,7 @@ where
     app.store
         .read(move |r| {
             let Some(account) = r.account_by_did(&did)? else {
-                return Ok(Err(XrpcError::bad(
-                    "RepoNotFound",
-                    format!("Could not find repo for DID: {did}"),
-                )));
+                return Ok(Err(repo_not_found(did.as_str())));
             };
             if let Some(refusal) = refusal(&account).filter(|_| !sees_hidden) {
                 return Ok(Err(refusal));
@@ -97,6 +94,11 @@ pub(super) async fn readable_repo(app: &App, did: &Did, viewer: &Viewer) -> Resu
     read_repo(app, did, viewer, |_, _| Ok(())).await.map(|(account, ())| account)
 }
 
+/// 400 `RepoNotFound`.
+pub(super) fn repo_not_found(repo: &str) -> XrpcError {
+    XrpcError::bad("RepoNotFound", format!("Could not find repo for DID: {repo}"))
+}
+
 fn refusal(account: &Account) -> Option<XrpcError> {
     let did = &account.did;
     match account.status {
@@ -108,7 +110,7 @@ fn refusal(account: &Account) -> Option<XrpcError> {
     }
 }
 
-/// Reads from a repo that a repo method names by DID or handle; `None` when it is not hosted or hidden.
+/// Reads from a repo that a repo method names by DID or handle; `None` when it is not hosted, or not active.
 ///
 /// # Errors
 /// 500 when the store fails.
@@ -127,10 +129,7 @@ where
             AtIdentifier::Did(did) => r.account_by_did(did)?,
             AtIdentifier::Handle(handle) => r.account_by_handle(handle)?,
         };
-        let Some(account) = account.filter(|a| !matches!(a.status, Status::Takendown | Status::Suspended))
-        else {
-            return Ok(None);
-        };
+        let Some(account) = account.filter(|a| a.status == Status::Active) else { return Ok(None) };
         let value = read(r, &account)?;
         Ok(Some((account, value)))
     });

@@ -64,12 +64,27 @@ const UNDECLARED: &[(&str, &[&str], &str)] = &[
         "a record's blob is missing or other than it says",
     ),
     ("com.atproto.repo.getRecord", &["RecordNotFound"], "no such record"),
-    ("com.atproto.sync.getRepoStatus", &["RepoNotFound"], "no such repo"),
     (
         "com.atproto.identity.updateHandle",
         &["InvalidHandle", "HandleNotAvailable"],
         "the handle breaks the rules or is another's",
     ),
+    (
+        "com.atproto.sync.",
+        &["RepoNotFound", "RepoTakendown", "RepoSuspended", "RepoDeactivated"],
+        "the repo is not here or hidden",
+    ),
+    (
+        "com.atproto.repo.describeRepo",
+        &["RepoNotFound", "RepoTakendown", "RepoSuspended", "RepoDeactivated"],
+        "the repo is not here or hidden",
+    ),
+    (
+        "com.atproto.admin.updateAccountHandle",
+        &["InvalidHandle", "HandleNotAvailable"],
+        "the handle breaks the rules or is another's",
+    ),
+    ("com.atproto.admin.", &["NotFound"], "the account or subject is not here"),
 ];
 
 /// Methods of other namespaces that this server answers itself, at least in part.

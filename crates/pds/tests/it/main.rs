@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod answers;
 #[cfg(test)]
 mod app_passwords;
@@ -28,6 +30,8 @@ mod mail;
 #[cfg(test)]
 mod mail_server;
 #[cfg(test)]
+mod operator;
+#[cfg(test)]
 mod places;
 #[cfg(test)]
 mod plc;
@@ -45,6 +49,8 @@ mod records;
 mod relay;
 #[cfg(test)]
 mod service_auth;
+#[cfg(test)]
+mod states;
 #[cfg(test)]
 mod sync;
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 -- When a switched-off account is to be removed.
 ALTER TABLE account ADD COLUMN delete_after INTEGER;
--- What the operator said when taking the account down; its presence is the takedown.
+-- `status` is the owner's own choice, 'active' or 'deactivated'. The operator's hold lies over it: its presence, and what
+-- the operator said; `suspended` = 1 when it is for a time.
 ALTER TABLE account ADD COLUMN takedown_ref TEXT;
+ALTER TABLE account ADD COLUMN suspended INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE account ADD COLUMN deactivated_at INTEGER;
 -- 1: the owner gets no invite codes.
 ALTER TABLE account ADD COLUMN invites_disabled INTEGER NOT NULL DEFAULT 0;
@@ -31,13 +33,13 @@ CREATE INDEX invite_use_by ON invite_use (used_by);
 -- The code that a sign-up under way will use.
 ALTER TABLE intent ADD COLUMN invite TEXT;
 
--- Records and blobs that the operator hides. `subject`: an at:// URI without authority's handle, or a CID.
+-- Records and blobs that the operator hides. `subject`: `collection/rkey`, or a CID.
 CREATE TABLE takedown (
-    did TEXT NOT NULL,
+    account INTEGER NOT NULL,
     subject TEXT NOT NULL,
     reference TEXT NOT NULL,
     created_at INTEGER NOT NULL,
-    PRIMARY KEY (did, subject)
+    PRIMARY KEY (account, subject)
 ) WITHOUT ROWID, STRICT;
 
 -- Signing keys promised to an identity that will come; the file is named by the key.

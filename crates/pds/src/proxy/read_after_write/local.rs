@@ -64,7 +64,7 @@ pub(super) async fn since(app: &App, did: &Did, since: Tid) -> Result<Option<Loc
         posts.retain(|record| record.rev > since);
         posts.sort_by_key(|record| record.rev);
         posts.truncate(POSTS_MAX);
-        let profile = r.record(&account, &profile, &own)?;
+        let profile = r.visible_record(&account, &profile, &own)?;
         Ok(Some((account, posts, profile)))
     });
     let Some((account, posts, profile)) = found.await? else { return Ok(None) };

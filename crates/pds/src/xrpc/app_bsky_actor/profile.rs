@@ -5,7 +5,6 @@ use atproto::{
     syntax::{AtIdentifier, Nsid, RecordKey},
 };
 use serde_json::{Map, Value, json};
-use store::Status;
 
 use super::super::shared::read_hosted;
 
@@ -15,8 +14,9 @@ use crate::{app::App, error::XrpcError};
 pub(super) async fn of(app: &App, actor: &AtIdentifier) -> Result<Option<Map<String, Value>>, XrpcError> {
     let collection = Nsid::parse("app.bsky.actor.profile").map_err(XrpcError::internal)?;
     let rkey = RecordKey::parse("self").map_err(XrpcError::internal)?;
-    let found = read_hosted(app, actor, move |r, account| r.record(account, &collection, &rkey)).await?;
-    let Some((account, record)) = found.filter(|(a, _)| a.status == Status::Active) else { return Ok(None) };
+    let found =
+        read_hosted(app, actor, move |r, account| r.visible_record(account, &collection, &rkey)).await?;
+    let Some((account, record)) = found else { return Ok(None) };
     let record = record.map_or(Ok(Map::new()), |r| to_json(&r.bytes))?;
     let mut view = Map::new();
     view.insert("did".to_owned(), json!(account.did.as_str()));

@@ -25,7 +25,7 @@ pub(in crate::xrpc) async fn handle(
 ) -> Result<Response, XrpcError> {
     let input: Input = body.parse()?;
     let standing = app.limiter.take_each(&limits::UPDATE_HANDLE, session.did.as_str())?;
-    let account = super::own_account(&app, &session.did).await?;
+    let account = app.free_account(&session.did).await?;
     let handle = handles::check_for(&app, &input.handle, &account.did).await?;
     handles::require_free(&app, &handle, &account.did).await?;
     identity_change::set_handle(&app, &account.did, handle).await?;

@@ -3,10 +3,9 @@
 use atproto::{did_doc::DidDocument, syntax::Nsid};
 use axum::{extract::State, response::Response};
 use serde::Serialize;
-use store::Status;
 
-use super::super::shared::{json, read_hosted};
-use crate::{app::Shared, error::XrpcError, input::Params};
+use super::super::shared::{json, read_repo, repo_not_found};
+use crate::{app::Shared, auth::Viewer, error::XrpcError, input::Params};
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -23,9 +22,10 @@ pub(in crate::xrpc) async fn handle(
     params: Params,
 ) -> Result<Response, XrpcError> {
     let repo = params.at_identifier("repo")?;
-    let not_found = || XrpcError::invalid_request(format!("Could not find repo: {}", repo.as_str()));
-    let found = read_hosted(&app, &repo, |r, account| r.collections(account)).await?;
-    let (account, collections) = found.filter(|(a, _)| a.status == Status::Active).ok_or_else(not_found)?;
+    let found = app.account(&repo).await?;
+    let account = found.ok_or_else(|| repo_not_found(repo.as_str()))?;
+    let (account, collections) =
+        read_repo(&app, &account.did, &Viewer::anyone(), |r, account| r.collections(account)).await?;
     let document = app.identity.document(&account.did).await?;
     Ok(json(&Output {
         handle: account.handle.as_str(),

@@ -28,7 +28,8 @@ pub(in crate::xrpc) async fn handle(
     let uri = format!("at://{}/{collection}/{rkey}", repo.as_str());
     let not_found = || XrpcError::bad("RecordNotFound", format!("Could not locate record: {uri}"));
     let path = format!("{collection}/{rkey}");
-    let found = read_hosted(&app, &repo, move |r, account| r.record(account, &collection, &rkey)).await?;
+    let found =
+        read_hosted(&app, &repo, move |r, account| r.visible_record(account, &collection, &rkey)).await?;
     let Some((account, record)) = found else { return elsewhere(&app, &repo, &parts, not_found()).await };
     let record = record.filter(|record| wanted.is_none_or(|cid| cid == record.cid)).ok_or_else(not_found)?;
     let mut out = Vec::with_capacity(record.bytes.len() * 2 + 256);

@@ -1,13 +1,11 @@
 //! `com.atproto.repo.importRepo`: replaces the caller's repo by the one in a CAR, as a whole. It is received and
 //! verified away from the writer, and becomes visible in one step.
 
-use atproto::syntax::AtIdentifier;
 use axum::{
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::header,
     response::Response,
 };
-use store::Status;
 
 use super::super::shared::empty;
 use crate::{
@@ -31,15 +29,7 @@ pub(in crate::xrpc) async fn handle(
     if content_length(&parts.headers).is_some_and(|n| n > limit) {
         return Err(XrpcError::payload_too_large(limit));
     }
-    let account = app.account(&AtIdentifier::Did(session.did.clone())).await?;
-    let account = account.ok_or_else(|| XrpcError::forbidden("AccountNotFound", "Account not found"))?;
-    if matches!(account.status, Status::Takendown | Status::Suspended) {
-        return Err(XrpcError::new(
-            StatusCode::UNAUTHORIZED,
-            "AccountTakedown",
-            "Account has been taken down",
-        ));
-    }
+    app.free_account(&session.did).await?;
     let mut import = app.store.begin_import(&session.did).await?;
     while let Some(data) = next_data(&mut body).await? {
         import.write(&data).await?;

@@ -1,10 +1,10 @@
 //! `com.atproto.repo.listMissingBlobs`: the blobs that the caller's records name and that are not here yet.
 
-use atproto::syntax::AtIdentifier;
 use axum::{extract::State, response::Response};
 use serde::Serialize;
+use store::StoreError;
 
-use super::super::shared::{json, read_hosted};
+use super::super::shared::json;
 use crate::{
     app::Shared,
     auth::{Session, Standard},
@@ -36,10 +36,13 @@ pub(in crate::xrpc) async fn handle(
 ) -> Result<Response, XrpcError> {
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let cursor = params.optional_cid("cursor")?;
-    let id = AtIdentifier::Did(session.did.clone());
-    let found =
-        read_hosted(&app, &id, move |r, account| r.missing_blobs(account, cursor.as_ref(), limit)).await?;
-    let (_, missing) = found.ok_or_else(|| XrpcError::forbidden("AccountNotFound", "Account not found"))?;
+    let did = session.did.clone();
+    let found = app.store.read(move |r| {
+        // In whatever state: what is missing is asked for while moving in or out.
+        let account = r.account_by_did(&did)?.ok_or(StoreError::AccountNotFound)?;
+        r.missing_blobs(&account, cursor.as_ref(), limit)
+    });
+    let missing = found.await?;
     let cursor = missing.last().filter(|_| missing.len() == limit).map(|m| m.cid.to_string());
     let blobs = missing
         .iter()

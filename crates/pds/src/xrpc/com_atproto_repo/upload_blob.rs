@@ -1,14 +1,13 @@
 //! `com.atproto.repo.uploadBlob`: streams a blob to the store; it stays temporary until a record names it.
 
-use atproto::{cid::Cid, syntax::AtIdentifier};
+use atproto::cid::Cid;
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{StatusCode, header},
+    http::header,
     response::Response,
 };
 use serde::Serialize;
-use store::Status;
 
 use super::{super::shared::json, write::display};
 use crate::{
@@ -48,16 +47,8 @@ pub(in crate::xrpc) async fn handle(
     request: Request,
 ) -> Result<Response, XrpcError> {
     let standing = app.limiter.take(limits::UPLOAD_BLOB, caller.did.as_str(), 1)?;
-    let account = app.account(&AtIdentifier::Did(caller.did.clone())).await?;
-    let account = account.ok_or_else(|| XrpcError::forbidden("AccountNotFound", "Account not found"))?;
     // Accounts that are moving in are switched off still, and upload their blobs.
-    if matches!(account.status, Status::Takendown | Status::Suspended) {
-        return Err(XrpcError::new(
-            StatusCode::UNAUTHORIZED,
-            "AccountTakedown",
-            "Account has been taken down",
-        ));
-    }
+    app.free_account(&caller.did).await?;
     let (parts, body) = request.into_parts();
     let announced = content_length(&parts.headers);
     if announced.is_some_and(|n| n > app.config.blob_bytes_max) {

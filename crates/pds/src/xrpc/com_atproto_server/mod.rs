@@ -5,6 +5,8 @@ mod check_account_status;
 mod confirm_email;
 mod create_account;
 mod create_app_password;
+mod create_invite_code;
+mod create_invite_codes;
 mod create_session;
 mod deactivate_account;
 mod delete_account;
@@ -214,6 +216,11 @@ pub(super) fn routes() -> Vec<Route> {
             ),
         Route::query("com.atproto.server.getServiceAuth", get_service_auth::handle)
             .auth("signed in; taken down only to move away; chat and account methods by privilege"),
+        Route::procedure("com.atproto.server.createInviteCode", create_invite_code::handle)
+            .auth(super::com_atproto_admin::OPERATOR),
+        Route::procedure("com.atproto.server.createInviteCodes", create_invite_codes::handle)
+            .auth(super::com_atproto_admin::OPERATOR)
+            .differs("at most 1000 codes in one call"),
         Route::procedure("com.atproto.server.reserveSigningKey", reserve_signing_key::handle).differs(
             "256 reservations at once at most, each for 30 days: anyone may call it and each is a file; the account \
              that then brings this DID along gets the key",
