@@ -67,8 +67,6 @@ pub(crate) enum Outbound {
     Proxy,
     /// The relays.
     Relay,
-    /// Lexicons.
-    Lexicon,
 }
 
 impl Outbound {
@@ -78,7 +76,6 @@ impl Outbound {
             Self::Identity => "identity",
             Self::Proxy => "proxy",
             Self::Relay => "relay",
-            Self::Lexicon => "lexicon",
         }
     }
 }

@@ -194,6 +194,7 @@ impl Care {
             Ok(()) => Asked::Taken,
             Err(error) => {
                 tracing::info!(relay = relay.url, "not asked to crawl: {}", chain(&error));
+                self.app.metrics.outbound_failed(crate::metrics::Outbound::Relay);
                 if error.is("HostBanned") { Asked::Banned } else { Asked::Failed }
             }
         };

@@ -73,7 +73,7 @@ impl Draft {
             "dev_mode" => config.dev_mode = value.switch()?,
             "handle_domains" => self.handle_domains = Some(value.domains()?),
             "admin_password" => {
-                config.admin_password = Some(value.secret(chars_min(setting, config.dev_mode))?)
+                config.admin_password = Some(value.secret(chars_min(setting, config.dev_mode))?);
             }
             "invite_required" => config.invite_required = value.switch()?,
             "plc_rotation_key_hex" => config.plc_rotation_key = Some(value.private_key()?),

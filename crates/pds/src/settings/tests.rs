@@ -13,7 +13,7 @@ fn from_file(text: &str) -> Result<Settings, Vec<String>> {
 }
 
 fn words(problems: Vec<Problem>) -> Vec<String> {
-    problems.iter().map(ToString::to_string).collect()
+    problems.into_iter().map(|problem| problem.to_string()).collect()
 }
 
 /// The one problem of a file that begins with a right host name.

@@ -145,7 +145,6 @@ fn body_of(procedure: &str) -> Body {
         "com.atproto.repo.uploadBlob" => Body::Raw("image/png", BLOB_BYTES_MAX),
         "com.atproto.repo.importRepo" => Body::Raw("application/vnd.ipld.car", IMPORT_BYTES_MAX),
         "com.atproto.server.activateAccount"
-        | "com.atproto.server.deactivateAccount"
         | "com.atproto.server.deleteSession"
         | "com.atproto.server.refreshSession"
         | "com.atproto.server.requestAccountDelete"

@@ -9,12 +9,13 @@ use store::{Change, Op};
 use super::{
     super::shared::json,
     put_record::present,
-    write::{CommitMeta, WriteJson, collection, optional_cid, record_key, submit},
+    write::{CommitMeta, collection, optional_cid, record_key, submit},
 };
 use crate::{
     app::Shared,
     auth::{Session, Standard},
     error::XrpcError,
+    input::Json,
     limits::DELETE_POINTS,
 };
 
@@ -42,7 +43,7 @@ struct Output {
 pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
     session: Session<Standard>,
-    body: WriteJson,
+    body: Json,
 ) -> Result<Response, XrpcError> {
     let input: Input<'_> = body.parse()?;
     app.own_repo(&input.repo, &session.did).await?;
