@@ -34,6 +34,8 @@ pub(super) struct Draft {
     pub(super) appview_did: Option<String>,
     pub(super) report_service_url: Option<String>,
     pub(super) report_service_did: Option<String>,
+    moderation_service_url: Option<String>,
+    moderation_service_did: Option<String>,
     smtp_url: Option<Secret>,
     email_from: Option<String>,
 }
@@ -43,6 +45,7 @@ impl Draft {
         let parts = |service: &Option<Service>| service.clone().map(|s| (s.url, s.did)).unzip();
         let (appview_url, appview_did) = parts(&config.appview);
         let (report_service_url, report_service_did) = parts(&config.report_service);
+        let (moderation_service_url, moderation_service_did) = parts(&config.moderation_service);
         let (smtp_url, email_from) = config.mail.clone().map(|mail| (mail.smtp_url, mail.from)).unzip();
         Self {
             port: NO_PORT,
@@ -55,6 +58,8 @@ impl Draft {
             appview_did,
             report_service_url,
             report_service_did,
+            moderation_service_url,
+            moderation_service_did,
             smtp_url,
             email_from,
             config,
@@ -76,6 +81,8 @@ impl Draft {
                 config.admin_password = Some(value.secret(chars_min(setting, config.dev_mode))?);
             }
             "invite_required" => config.invite_required = value.switch()?,
+            "invite_interval" => config.invite_interval = value.span()?,
+            "invite_epoch" => config.invite_epoch_us = value.moment_us()?,
             "plc_rotation_key_hex" => config.plc_rotation_key = Some(value.private_key()?),
             "recovery_did_key" => config.recovery_key = Some(value.public_key()?),
             "age_assurance" => config.age_assurance = value.switch()?,
@@ -84,6 +91,8 @@ impl Draft {
             "appview_did" => self.appview_did = Some(value.did()?),
             "report_service_url" => self.report_service_url = value.optional_url()?,
             "report_service_did" => self.report_service_did = Some(value.did()?),
+            "moderation_service_url" => self.moderation_service_url = value.optional_url()?,
+            "moderation_service_did" => self.moderation_service_did = Some(value.did()?),
             "crawlers" => config.crawlers = value.urls()?,
             "trusted_proxies" => config.trusted_proxies = value.networks()?,
             "smtp_url" => self.smtp_url = Some(value.smtp()?),
@@ -276,6 +285,7 @@ fn check(draft: &Draft, given: &AllGiven, problems: &mut Vec<Problem>) {
         ("plc_url", Some(config.plc_url.as_str())),
         ("appview_url", draft.appview_url.as_deref()),
         ("report_service_url", draft.report_service_url.as_deref()),
+        ("moderation_service_url", draft.moderation_service_url.as_deref()),
     ];
     let urls = urls.into_iter().filter_map(|(name, url)| url.map(|url| (name, url)));
     for (name, url) in urls.chain(crawlers) {
@@ -322,6 +332,24 @@ fn pair_up(draft: &mut Draft, given: &AllGiven, problems: &mut Vec<Problem>) {
         (Some(_), None) if !problems.iter().any(|p| p.0.contains("report_service_did")) => {
             problems.push(Problem(
                 "report_service_did is missing: report_service_url is not the default one, and its DID cannot be guessed. Example: report_service_did = \"did:plc:ar7c4by46qjdydhdevvrndac\"".to_owned(),
+            ));
+            None
+        }
+        _ => None,
+    };
+    let moderation = (draft.moderation_service_url.take(), draft.moderation_service_did.take());
+    draft.config.moderation_service = match moderation {
+        (Some(url), Some(did)) => Some(Service { url, did }),
+        // Only one that was not given at all is complained of here.
+        (Some(_), None) if !given.contains_key("moderation_service_did") => {
+            problems.push(Problem(
+                "moderation_service_did is missing: its tokens are known by it. Example: moderation_service_did = \"did:web:ozone.example.com\"".to_owned(),
+            ));
+            None
+        }
+        (None, Some(_)) if !given.contains_key("moderation_service_url") => {
+            problems.push(Problem(
+                "moderation_service_url is missing: moderation_service_did is of no use without it. Example: moderation_service_url = \"https://ozone.example.com\"".to_owned(),
             ));
             None
         }

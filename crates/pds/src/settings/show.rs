@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use platform::time::format_rfc3339_millis;
+
 use super::{
     Settings, TimeSource,
     given::AllGiven,
@@ -65,6 +67,11 @@ fn current(settings: &Settings, setting: &Setting) -> String {
         }
         "admin_password" => set(config.admin_password.is_some()),
         "invite_required" => config.invite_required.to_string(),
+        "invite_interval" => quoted(&config.invite_interval.map_or(NONE.to_owned(), |span| {
+            let hours = span.as_secs() / 3600;
+            if hours % 24 == 0 { format!("{} days", hours / 24) } else { format!("{hours} hours") }
+        })),
+        "invite_epoch" => quoted(&format_rfc3339_millis(config.invite_epoch_us)),
         "plc_rotation_key_hex" => set(config.plc_rotation_key.is_some()),
         "recovery_did_key" => {
             text(config.recovery_key.as_ref().map(atproto::didkey::format_did_key).as_ref())
@@ -75,6 +82,8 @@ fn current(settings: &Settings, setting: &Setting) -> String {
         "appview_did" => text(config.appview.as_ref().map(|service| &service.did)),
         "report_service_url" => text(config.report_service.as_ref().map(|service| &service.url)),
         "report_service_did" => text(config.report_service.as_ref().map(|service| &service.did)),
+        "moderation_service_url" => text(config.moderation_service.as_ref().map(|service| &service.url)),
+        "moderation_service_did" => text(config.moderation_service.as_ref().map(|service| &service.did)),
         "crawlers" => list(config.crawlers.iter().cloned()),
         "trusted_proxies" => list(config.trusted_proxies.iter().map(ToString::to_string)),
         "smtp_url" => set(config.mail.is_some()),

@@ -113,6 +113,10 @@ const ACCOUNTS: &[Setting] = &[
     Setting::new("invite_required", Form::Switch, Default::Is("true"), "true")
         .in_dev(Default::Is("false"))
         .about("New accounts need an invite code. A server that lets anybody in is soon full of spam, and relays stop listening to it."),
+    Setting::new("invite_interval", Form::Span, Default::Off, "\"7 days\"")
+        .about("With `invite_required`, an account earns an invite code to give away for each such span that it has lived, and holds five unused ones at most. Without it only the administrator makes codes."),
+    Setting::new("invite_epoch", Form::Moment, Default::Is("\"1970-01-01T00:00:00Z\""), "\"2026-11-23T00:00:00Z\"")
+        .about("Life before this moment earns no invite codes."),
     Setting::new("plc_rotation_key_hex", Form::PrivateKey, Default::Off, "\"<64 hexadecimal digits>\"")
         .secret()
         .about("The private key (secp256k1) that signs this server's operations in the PLC directory. Without it one is made at the first start and kept in `data_dir`, and is in your backups. Give the old one when you move from another PDS."),
@@ -136,6 +140,10 @@ const OTHERS: &[Setting] = &[
         .about("Where reports go that name no service. `none` for nowhere."),
     Setting::new("report_service_did", Form::Did, Default::Follows("`did:plc:ar7c4by46qjdydhdevvrndac` with the default `report_service_url`; else it must be given"), "\"did:plc:ar7c4by46qjdydhdevvrndac\"")
         .about("The report service's DID."),
+    Setting::new("moderation_service_url", Form::OptionalUrl, Default::Off, "\"https://ozone.example.com\"")
+        .about("A moderation service of yours (Ozone) that may take accounts and records of this server down."),
+    Setting::new("moderation_service_did", Form::Did, Default::Off, "\"did:web:ozone.example.com\"")
+        .about("The moderation service's DID. Needed with `moderation_service_url`."),
     Setting::new("crawlers", Form::Urls, Default::Is("[\"https://bsky.network\"]"), "[\"https://bsky.network\"]")
         .in_dev(Default::Is("[]"))
         .about("The relays that are asked to follow this server. Without one, posts reach nobody elsewhere."),

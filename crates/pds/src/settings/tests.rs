@@ -153,6 +153,10 @@ fn every_wrong_value_is_named_with_its_line_and_an_example() {
         ("email_from = \"a@b.example\"", "smtp_url is missing"),
         ("smtp_url = \"smtps://smtp.example.com\"", "email_from is missing"),
         ("report_service_url = \"https://mod.example.com\"", "report_service_did is missing"),
+        ("invite_interval = \"7\"", "does not end in days or hours"),
+        ("invite_interval = \"0 days\"", "whole number above 0"),
+        ("invite_epoch = \"yesterday\"", "is no moment"),
+        ("moderation_service_url = \"https://ozone.example.com\"", "moderation_service_did is missing"),
         ("rate_limits = 5", "must be true or false"),
         ("blob_upload_limit = \"5 XB\"", "no unit"),
         ("blob_upload_limit = \"many\"", "is no size"),
@@ -288,6 +292,12 @@ fn every_example_and_default_of_the_table_is_right() {
             .filter(|line| !line.starts_with(&format!("{} ", setting.name)))
             .map(|line| format!("{line}\n"))
             .collect();
+        // What makes sense only with its other half gets it.
+        let others = match setting.name {
+            "moderation_service_url" => others + "moderation_service_did = \"did:web:a.example\"\n",
+            "moderation_service_did" => others + "moderation_service_url = \"https://a.example\"\n",
+            _ => others,
+        };
         let dev = if setting.name == "dev_mode" { "plc_url = \"http://localhost:1\"\n" } else { "" };
         let read = from_file(&format!("{others}{dev}{} = {example}\n", setting.name));
         assert!(read.is_ok(), "{}: {:?}", setting.name, read.unwrap_err());

