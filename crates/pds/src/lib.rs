@@ -36,11 +36,14 @@ mod store_error;
 mod upkeep;
 mod xrpc;
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::{
+    ffi::CStr,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use control::{PdsStatus, status::PdsState};
 use platform::{CodeScreen, Disk, time::Clock};
-use store::{OpenError, Store, StoreError};
+use store::{Files, OpenError, Store, StoreError};
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -81,13 +84,24 @@ pub struct Platform {
     pub network: Option<watch::Receiver<bool>>,
     /// Rings when the owner wants repos healed that were signed in the future, whatever the relays say.
     pub heal: Option<Arc<Notify>>,
+    /// Where the store's files lie; none takes the system's disks.
+    pub storage: Option<Storage>,
+}
+
+/// A file layer of its own for the store: the crash test keeps one that forgets what was not synced.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    /// Blobs, keys and the lock.
+    pub files: Arc<dyn Files>,
+    /// Name of the SQLite VFS over the same files.
+    pub vfs: &'static CStr,
 }
 
 impl Platform {
     /// A box of which only the clock, and perhaps the disk, can be told.
     #[must_use]
     pub fn new(clock: Clock, disk: Option<Arc<dyn Disk>>) -> Self {
-        Self { clock, disk, codes: None, network: None, heal: None }
+        Self { clock, disk, codes: None, network: None, heal: None, storage: None }
     }
 }
 
@@ -223,6 +237,10 @@ async fn open(config: &Config, platform: &Platform) -> Result<Store, RunError> {
     let mut settings =
         store::Config::new(config.data_dir.clone(), config.plc_identity.clone(), platform.clock.clone());
     settings.disk = platform.disk.clone();
+    if let Some(storage) = &platform.storage {
+        settings.files = Arc::clone(&storage.files);
+        settings.vfs = Some(storage.vfs);
+    }
     settings.limits.blob_bytes_max = config.blob_bytes_max;
     settings.limits.import_bytes_max = config.import_bytes_max;
     let opened = tokio::task::spawn_blocking(move || Store::open(settings)).await.map_err(RunError::Task)?;

@@ -8,7 +8,7 @@ use std::{
 
 use atproto::{didkey, syntax::Did};
 use control::{PdsStatus, status::PdsState};
-use pds::{Config, Platform};
+use pds::{Config, Platform, Storage};
 use platform::{
     Disk,
     codes::{CodeOffer, CodeScreen},
@@ -48,10 +48,11 @@ pub(crate) struct Pds {
     pub(crate) disk: Option<Arc<dyn Disk>>,
     /// Shows the codes of accounts when no mail server is set.
     pub(crate) screen: Arc<Screen>,
+    storage: Option<Storage>,
     clock: Clock,
     /// The screen for one-time codes, if the box has one.
     codes: Option<Arc<dyn platform::CodeScreen>>,
-    plc_url: String,
+    pub(crate) plc_url: String,
     dir: TempDir,
     shutdown: CancellationToken,
     /// Runs the directory as long as this lives.
@@ -140,6 +141,22 @@ impl Pds {
         codes: Option<Arc<dyn platform::CodeScreen>>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::begin(codes, None, change).await
+    }
+
+    /// Starts on other files than those of the system; `change` names the data folder there.
+    pub(crate) async fn start_stored(storage: Storage, change: impl FnOnce(&mut Config)) -> Self {
+        let screen = Arc::<Screen>::default();
+        let mut pds = Self::begin(Some(Arc::clone(&screen) as _), Some(storage), change).await;
+        pds.screen = screen;
+        pds
+    }
+
+    async fn begin(
+        codes: Option<Arc<dyn platform::CodeScreen>>,
+        storage: Option<Storage>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         // The second test to come finds it installed.
         drop(rustls::crypto::ring::default_provider().install_default());
         let (clock, sim) = trusted_clock(NOW_US);
@@ -156,6 +173,7 @@ impl Pds {
             heal: Arc::new(Notify::new()),
             disk: None,
             screen: Arc::default(),
+            storage,
             clock,
             codes,
             plc_url,
@@ -185,6 +203,7 @@ impl Pds {
             network: Some(self.network.subscribe()),
             heal: Some(Arc::clone(&self.heal)),
             codes: self.codes.clone(),
+            storage: self.storage.clone(),
             ..Platform::new(self.clock.clone(), None)
         };
         self.server.spawn(pds::run(config, platform, listener, status, self.shutdown.clone()));

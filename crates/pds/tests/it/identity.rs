@@ -470,6 +470,34 @@ async fn web_identity_of_this_server_is_given_out_with_its_handle() {
 }
 
 #[tokio::test]
+async fn account_whose_identity_lacks_the_servers_key_is_not_switched_on() {
+    let rotation = SigningKey::generate().unwrap();
+    let given = rotation.clone();
+    let pds = Pds::start_with(|config| config.plc_rotation_key = Some(given)).await;
+    let alice = pds.account("alice").await;
+    let switch = async |to: &str| pds.call(&alice.access, &format!("com.atproto.server.{to}Account")).await;
+    let off = pds.post(Some(&alice.access), "com.atproto.server.deactivateAccount", &json!({})).await;
+    assert!(off.status.is_success());
+    // Its owner's own key may do without this server, and what it says counts.
+    let own = SigningKey::generate().unwrap();
+    let now = platform::sim::trusted_clock(NOW_US).0.now().unwrap();
+    let last = pds.directory.log(&alice.did).pop().unwrap();
+    let mut state = last.state().unwrap();
+    state.rotation_keys = vec![key_text(&own.public_key())];
+    let gone = state.sign(Some(last.cid()), &rotation, now);
+    pds.directory.put(&did(&alice.did), gone.clone());
+    let refused = switch("activate").await;
+    assert_eq!(refused.error(), error(400, "InvalidRequest"));
+    assert_eq!(update_handle(&pds, &alice, "wonder.test").await.error(), error(400, "InvalidRequest"));
+    let mut state = gone.state().unwrap();
+    state.rotation_keys.push(key_text(&rotation.public_key()));
+    pds.directory.put(&did(&alice.did), state.sign(Some(gone.cid()), &own, now));
+    assert!(switch("activate").await.status.is_success());
+    let told = ["account deactivated", "account active", "identity alice.test", "sync"];
+    assert_eq!(events(&pds, &alice.did).await, [&BIRTH[..], &told].concat());
+}
+
+#[tokio::test]
 async fn service_says_who_it_is_and_for_which_names_it_answers() {
     let pds = Pds::start().await;
     let alice = pds.account("alice").await;

@@ -14,6 +14,8 @@ mod blobs;
 #[cfg(test)]
 mod clock;
 #[cfg(test)]
+mod cuts;
+#[cfg(test)]
 mod dns;
 #[cfg(test)]
 mod firehose;

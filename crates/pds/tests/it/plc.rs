@@ -33,17 +33,18 @@ pub(crate) enum Mood {
     Refuses,
     /// Takes them and answers that it is not available, as when the answer is lost.
     TakesAndFails,
-    /// Takes them and never answers.
-    TakesAndHangs,
 }
+
+/// Is told whose operation was taken, and which.
+type Watcher = Box<dyn Fn(&Did, &Signed) + Send>;
 
 #[derive(Clone, Default)]
 pub(crate) struct Directory {
     operations: Arc<Mutex<HashMap<String, Vec<Signed>>>>,
     down: Arc<AtomicBool>,
     mood: Arc<Mutex<Mood>>,
-    /// Is told of every operation that was taken, before the answer.
-    taken: Arc<Mutex<Option<Box<dyn Fn() + Send>>>>,
+    /// Before the answer leaves.
+    taken: Arc<Mutex<Option<Watcher>>>,
 }
 
 impl Directory {
@@ -70,7 +71,7 @@ impl Directory {
     }
 
     /// Lets `told` know of every operation that is taken.
-    pub(crate) fn watch(&self, told: impl Fn() + Send + 'static) {
+    pub(crate) fn watch(&self, told: impl Fn(&Did, &Signed) + Send + 'static) {
         *self.taken.lock().unwrap() = Some(Box::new(told));
     }
 
@@ -123,7 +124,6 @@ async fn submit(State(directory): State<Directory>, Path(did): Path<String>, bod
     let answer = take(&directory, &did, &body);
     match mood {
         Mood::TakesAndFails => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        Mood::TakesAndHangs => std::future::pending().await,
         Mood::Fair | Mood::Refuses => answer,
     }
 }
@@ -135,10 +135,10 @@ fn take(directory: &Directory, did: &str, body: &[u8]) -> Response {
     let log = all.entry(did.to_string()).or_default();
     match check_next(&did, &Directory::entries(log, &did), &operation, 1_795_401_296_789_000) {
         Ok(_) => {
-            log.push(operation);
             if let Some(told) = directory.taken.lock().unwrap().as_ref() {
-                told();
+                told(&did, &operation);
             }
+            log.push(operation);
             StatusCode::OK.into_response()
         }
         Err(e) => {
