@@ -240,7 +240,10 @@ pub(crate) async fn pass_on_read(
 ) -> Result<Response, XrpcError> {
     let headers = headers::up(&parts.headers, true);
     let answer = passage.send(app, parts, headers, Sent::Bytes(body)).await?;
-    failure::pass_down(answer).await
+    let mut response = failure::pass_down(answer).await?;
+    // The answer is about the call's own subject, not about what is known of the account's repo.
+    response.headers_mut().remove(headers::REPO_REV);
+    Ok(response)
 }
 
 /// [`pass_on`] for a call whose token is for another server and method than the call itself: the AppView makes the

@@ -386,6 +386,8 @@ async fn preferences_are_kept_here_and_say_the_age() {
     let age = json!({ "$type": kind("declaredAgePref"), "isOverAge13": true, "isOverAge16": true, "isOverAge18": false });
     assert_eq!(get().await["preferences"], json!([adult, birth, age]));
     assert_eq!(put(json!([{ "enabled": true }])).await.error(), error(400, "InvalidRequest"));
+    let undated = json!({ "$type": kind("personalDetailsPref"), "birthDate": "yesterday" });
+    assert_eq!(put(json!([undated])).await.error(), error(400, "InvalidRequest"));
     assert_eq!(put(json!([{ "$type": "com.example.pref" }])).await.error(), error(400, "InvalidRequest"));
     put(json!([adult])).await.ok();
     assert_eq!(get().await["preferences"], json!([adult]), "the whole namespace is replaced");
@@ -409,4 +411,55 @@ async fn down_appview_is_a_bad_gateway() {
         assert_eq!(answer.error(), error(502, "UpstreamFailure"), "{method}");
         assert_eq!(answer.json()["message"], "Upstream service unreachable");
     }
+}
+
+/// Signs in with a new app password.
+async fn by_app_password(pds: &Pds, account: &Account, name: &str, privileged: bool) -> String {
+    let body = json!({ "name": name, "privileged": privileged });
+    let made = pds.post(Some(&account.access), "com.atproto.server.createAppPassword", &body).await.ok();
+    let body = json!({ "identifier": account.did, "password": made["password"] });
+    let session = pds.post(None, "com.atproto.server.createSession", &body).await.ok();
+    session["accessJwt"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn app_password_reaches_chat_only_with_the_privilege() {
+    let (pds, appview, alice) = with_appview().await;
+    let plain = by_app_password(&pds, &alice, "plain", false).await;
+    let strong = by_app_password(&pds, &alice, "strong", true).await;
+    for (token, may) in [(&alice.access, true), (&strong, true), (&plain, false)] {
+        for method in ["chat.bsky.convo.getLog", "chat.bsky.convo.GETLOG"] {
+            let answer = pds.get_as(Some(token), method, &[]).await;
+            let want = if may { None } else { Some(error(400, "InvalidToken")) };
+            assert_eq!((!answer.status.is_success()).then(|| answer.error()), want, "{method}");
+        }
+        let params = [("aud", "did:web:chat.example"), ("lxm", "chat.bsky.convo.getLog")];
+        let answer = pds.get_as(Some(token), "com.atproto.server.getServiceAuth", &params).await;
+        assert_eq!(answer.status.is_success(), may);
+        assert!(pds.get_as(Some(token), SEARCH, &[]).await.status.is_success());
+    }
+    assert_eq!(appview.take_seen().len(), 7);
+}
+
+#[tokio::test]
+async fn app_password_neither_sees_nor_loses_the_birth_date() {
+    let (pds, _appview, alice) = with_appview().await;
+    let app = by_app_password(&pds, &alice, "app", true).await;
+    let put = async |token: &str, list: Value| {
+        let body = json!({ "preferences": list });
+        pds.post(Some(token), "app.bsky.actor.putPreferences", &body).await
+    };
+    let get = async |token: &str| {
+        pds.get_as(Some(token), "app.bsky.actor.getPreferences", &[]).await.ok()["preferences"].clone()
+    };
+    let kind = |name: &str| format!("app.bsky.actor.defs#{name}");
+    let birth = json!({ "$type": kind("personalDetailsPref"), "birthDate": "1990-01-01T00:00:00.000Z" });
+    let adult = json!({ "$type": kind("adultContentPref"), "enabled": true });
+    let age = json!({ "$type": kind("declaredAgePref"), "isOverAge13": true, "isOverAge16": true, "isOverAge18": true });
+    put(&alice.access, json!([birth])).await.ok();
+    assert_eq!(get(&app).await, json!([age]));
+    assert_eq!(put(&app, json!([birth])).await.error(), error(400, "InvalidRequest"));
+    put(&app, json!([adult])).await.ok();
+    assert_eq!(get(&app).await, json!([adult, age]));
+    assert_eq!(get(&alice.access).await, json!([adult, birth, age]));
 }

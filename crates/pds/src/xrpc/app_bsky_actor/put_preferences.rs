@@ -1,5 +1,6 @@
 //! `app.bsky.actor.putPreferences`: replaces the settings that the account's clients keep here.
 
+use atproto::syntax::Datetime;
 use axum::{
     extract::{FromRequest, FromRequestParts, Request, State},
     response::Response,
@@ -27,6 +28,13 @@ struct Input {
     preferences: Vec<Value>,
 }
 
+/// Apps work out an age from it; a text that is no date would lock the account out of them.
+fn has_good_birth_date(preference: &Value) -> bool {
+    preference
+        .get("birthDate")
+        .is_none_or(|date| date.as_str().is_some_and(|text| Datetime::parse(text).is_ok()))
+}
+
 pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
     request: Request,
@@ -51,6 +59,9 @@ pub(in crate::xrpc) async fn handle(
                 return Err(XrpcError::invalid_request(format!(
                     "Do not have authorization to set preferences: {PERSONAL}"
                 )));
+            }
+            Some(PERSONAL) if !has_good_birth_date(preference) => {
+                return Err(XrpcError::invalid_request("birthDate must be a valid datetime"));
             }
             Some(_) => {}
         }
