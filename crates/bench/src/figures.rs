@@ -39,6 +39,16 @@ pub enum Figure {
     InTurn,
     /// From starting the program to its first healthy answer.
     Start,
+    /// Time of an import of 100,000 records.
+    ImportTime,
+    /// Bytes that the process sent to storage for it, by the size of the file.
+    ImportWritten,
+    /// Largest resident memory meanwhile.
+    ImportRss,
+    /// What one post of another account in a hundred waits longer than, meanwhile.
+    ImportOther,
+    /// Memory that an export of 100,000 records takes beyond what was there before.
+    ExportRss,
 }
 
 /// What is to be reached.
@@ -88,6 +98,12 @@ pub const ROWS: &[Row] = &[
     row(Figure::ColdPost, "first post to a cold repo of 100,000", "ms", Goal::AtMost(150.0)),
     row(Figure::InTurn, "CPU of 100 accounts in turn, by that of one", "x", Goal::AtMost(2.0)),
     row(Figure::Start, "start to first healthy answer", "ms", Goal::AtMost(150.0)),
+    row(Figure::ImportTime, "importRepo, 100,000 records", "s", Goal::None),
+    row(Figure::ImportWritten, "write_bytes of it, by the size of the file", "x", Goal::AtMost(3.0)),
+    row(Figure::ImportRss, "resident memory meanwhile, at most", "MiB", Goal::AtMost(150.0)),
+    row(Figure::ImportOther, "another account's posts meanwhile, p99", "ms", Goal::AtMost(200.0)),
+    // Buffers of one export are half a MiB; the rest is what the allocator keeps.
+    row(Figure::ExportRss, "memory that getRepo of 100,000 records adds", "MiB", Goal::AtMost(8.0)),
 ];
 
 /// Everything that was measured on one server.

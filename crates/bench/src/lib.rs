@@ -6,6 +6,7 @@ pub mod disk;
 pub mod figures;
 pub mod first_light;
 pub mod http;
+pub mod import;
 pub mod load;
 pub mod measure;
 pub mod process;

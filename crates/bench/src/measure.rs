@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::{
     disk::LoopDisk,
     figures::{Figure, Results},
     http::Http,
-    load,
+    import, load,
     process::Usage,
     server::{Kind, Server},
     xrpc::{self, Account},
@@ -233,7 +233,39 @@ fn main_session(
         on_step("a cold, large repo");
         cold(&mut session, large_account, plan, results)?;
     }
+    if plan.cold_records > 0 {
+        on_step("a large import and its export");
+        if let Err(error) = large_import(&mut session, plan, results) {
+            results.missing.push(format!("a large import: {error:#}"));
+        }
+    }
     session.server.stop()
+}
+
+/// Imports a large repo alone, exports it, and imports another one beside posts of a third account.
+fn large_import(session: &mut Session, plan: &Plan, results: &mut Results) -> Result<()> {
+    session.restart()?;
+    let accounts = session.accounts(3)?;
+    let [alone, beside, other] = accounts.as_slice() else { bail!("three accounts are needed") };
+    let (address, pid) = (session.server.address(), session.server.pid()?);
+    std::thread::sleep(SETTLE);
+    let file = import::file(&alone.did, plan.cold_records)?;
+    let cost = import::import(&address, pid, alone, &file)?;
+    results.add(Figure::ImportTime, cost.time.as_secs_f64());
+    let size = u64::try_from(file.len()).context("a very large file")?;
+    results.add(Figure::ImportWritten, float(cost.written) / float(size));
+    results.add(Figure::ImportRss, float(cost.rss_kib) / 1024.0);
+
+    let (cost, bytes) = import::export(&address, pid, alone)?;
+    ensure!(bytes > plan.cold_records * 100, "the import is not there: getRepo has {bytes} bytes");
+    results.add(Figure::ExportRss, float(cost.rss_kib - cost.rss_before_kib) / 1024.0);
+
+    let file = import::file(&beside.did, plan.cold_records)?;
+    let waits = import::import_beside_posts(&address, pid, beside, &file, other, session.next)?;
+    session.next += u64::try_from(waits.len()).context("too many posts")?;
+    let p99 = waits.get(waits.len() * 99 / 100).context("no post was answered meanwhile")?;
+    results.add(Figure::ImportOther, p99.as_secs_f64() * 1000.0);
+    Ok(())
 }
 
 fn export(session: &mut Session, account: &Account, plan: &Plan, results: &mut Results) -> Result<()> {

@@ -140,6 +140,8 @@ const HOW: &str = "
   and the file system's journal are in.
 - Flushes: `fdatasync`, `fsync` and the like, counted by `strace --seccomp-bpf`.
 - The cold repo: the server is restarted, then the first request is one post.
+- The import: a CAR of 100,000 posts into a new account, after a restart; memory is looked at every 10 ms. Beside it, in a
+  second import, another account posts without a pause. The export is of the repo that was imported first.
 ";
 
 /// What ran, on what.

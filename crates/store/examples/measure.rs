@@ -1,7 +1,7 @@
 //! Measures what a post costs: bytes, CPU, time; and how fast batches, exports and cold starts are.
 //!
 //! `cargo run --release -p store --example measure -- DIR` fills and uses a store in DIR (which must not exist) and prints
-//! one line per figure. The decisions made by it stand in `docs/design/001-store.md`.
+//! one line per figure; `-- DIR import` measures an import of 100,000 records alone. The decisions made by it stand in `docs/design/001-store.md`.
 
 #![expect(
     clippy::print_stdout,
@@ -157,6 +157,82 @@ impl Bench {
     }
 }
 
+/// A repo of so many posts as a file, made as another server would.
+fn car_of(did: &Did, records: u32) -> Vec<u8> {
+    let mut blocks = Vec::new();
+    let mut entries = Vec::new();
+    for number in 0..records {
+        let repeats = usize::try_from(number % 4).unwrap_or(0) + 1;
+        let text = format!("{number} {}", "The quick brown fox jumps over the lazy dog. ".repeat(repeats));
+        let fields = vec![
+            ("$type".to_owned(), Value::from("app.bsky.feed.post")),
+            ("text".to_owned(), Value::from(text)),
+            ("createdAt".to_owned(), Value::from("2026-01-01T00:00:00.000Z")),
+            ("langs".to_owned(), Value::List(vec!["en".into()])),
+        ];
+        let bytes = encode(&Value::Map(Map::from_entries(fields).expect("keys differ")));
+        let cid = Cid::for_dag_cbor(&bytes);
+        let rkey = Tid::from_micros(NOW_US - 1_000_000_000 * u64::from(records - number), 3);
+        entries.push((format!("app.bsky.feed.post/{rkey}"), cid));
+        blocks.push((cid, bytes));
+    }
+    let mut nodes = Vec::new();
+    let root = atproto::mst::build_sorted(entries, |cid, block| nodes.push((cid, block))).expect("a tree");
+    let key = SigningKey::generate().expect("randomness");
+    let (commit, block) = atproto::repo::sign(did, root, Tid::from_micros(NOW_US - 1_000_000, 3), &key);
+    let nodes = nodes.iter().map(|(cid, block)| (*cid, &block[..]));
+    let bodies = blocks.iter().map(|(cid, block)| (*cid, &block[..]));
+    atproto::car::to_vec(&[commit], std::iter::once((commit, &block[..])).chain(nodes).chain(bodies))
+}
+
+/// Imports a large repo while another account posts, and prints what that costs both.
+async fn import(bench: &Arc<Bench>) {
+    let (mover, other) = (bench.account(1).await, bench.account(2).await);
+    for (what, busy) in [("import of 100,000", false), ("import of 100,000 beside posts", true)] {
+        let car = car_of(&mover, 100_000);
+        println!("file of {} KB; before {}", car.len() / 1000, resident());
+        let begin = Spent::now();
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(!busy));
+        let (poster, did, stopped) = (Arc::clone(bench), other.clone(), Arc::clone(&stop));
+        let posts = tokio::spawn(async move {
+            let mut waits = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                let op = poster.post(0);
+                let began = Instant::now();
+                poster.write(&did, vec![op]).await;
+                waits.push(began.elapsed());
+            }
+            waits
+        });
+        let mut import = bench.store.begin_import(&mover).await.expect("a place");
+        for piece in car.chunks(64 * 1024) {
+            import.write(piece).await.expect("taken");
+        }
+        let received = begin.at.elapsed();
+        let done = import.finish().await.expect("imported");
+        let end = Spent::now();
+        let times = f64::from(u32::try_from((end.written - begin.written) / 1000).unwrap_or(u32::MAX))
+            / f64::from(u32::try_from(car.len() / 1000).unwrap_or(1));
+        println!(
+            "{what}: {} records in {:.2} s ({:.2} s to receive), CPU {:.2} s, written {times:.2} x the file, {}",
+            done.records,
+            begin.at.elapsed().as_secs_f64(),
+            received.as_secs_f64(),
+            end.cpu.saturating_sub(begin.cpu).as_secs_f64(),
+            resident()
+        );
+        stop.store(true, Ordering::Relaxed);
+        let mut waits = posts.await.expect("the posts");
+        waits.sort_unstable();
+        if let (Some(p99), Some(max)) = (waits.get(waits.len() * 99 / 100), waits.last()) {
+            println!("{} posts meanwhile: p99 {p99:?}, longest {max:?}", waits.len());
+        }
+        let begin = Spent::now();
+        let removed = bench.store.maintain().await.expect("kept").repo_rows;
+        println!("{removed} old rows removed in {:?}", begin.at.elapsed());
+    }
+}
+
 fn open(dir: &Path, clock_us: u64) -> (Store, Arc<SimClock>) {
     let begin = Instant::now();
     let (clock, sim) = trusted_clock(clock_us);
@@ -177,6 +253,10 @@ async fn main() {
     let (store, clock) = open(&dir, NOW_US);
     let bench = Arc::new(Bench { store, clock, clock_id: 7, posts: AtomicU64::new(0) });
     println!("idle {}", resident());
+    if std::env::args().nth(2).as_deref() == Some("import") {
+        import(&bench).await;
+        return;
+    }
     let small = bench.account(1).await;
     bench.posts("posts, small repo", std::slice::from_ref(&small), 2000).await;
     let ten = bench.account(2).await;

@@ -70,6 +70,11 @@ pub struct Limits {
     pub event_bytes_max: u64,
     /// Largest import, bytes of CAR. 1 GiB: a repo of a million records has about half of it.
     pub import_bytes_max: u64,
+    /// Blocks of an import that are kept in memory, bytes; what is beyond goes to a nameless file.
+    ///
+    /// 48 MiB: a repo of 100,000 records of usual size, which then is written no more than its rows are. With its index
+    /// and what is on the way to the writer, an import stays far below the 150 MiB that it may take.
+    pub import_memory_bytes: usize,
     /// Size of SQLite's log at which the writer checkpoints, bytes.
     ///
     /// 4 MiB: pages that change with every post (event tail, heads) are copied into the database once per some hundred
@@ -90,6 +95,7 @@ impl Default for Limits {
             event_age_s: 3 * 24 * 3600,
             event_bytes_max: 512 * 1024 * 1024,
             import_bytes_max: 1024 * 1024 * 1024,
+            import_memory_bytes: 48 * 1024 * 1024,
             checkpoint_bytes: 4 * 1024 * 1024,
             flush_commits: 192,
         }

@@ -1,4 +1,7 @@
-//! Taking a whole repo in: received into a nameless file, verified, staged in slices, visible in one moment.
+//! Taking a whole repo in: received into memory or a nameless file, verified, staged in slices, visible in one moment.
+//!
+//! What is written once more than needed wears the card: a repo of usual size never touches a file before its rows, and
+//! tree nodes are staged in the order of their names, so that their index grows at its end.
 //!
 //! The writer serves others between the slices; until the last step nothing of the import can be seen, and what an
 //! interrupted one left is removed like any repo that nothing points to.
@@ -30,6 +33,9 @@ const PIECE_BYTES: usize = 256 * 1024;
 
 /// Blocks in one import. The index of each takes 48 bytes of memory while the import runs: 72 MB at most.
 const BLOCKS_MAX: usize = 1_500_000;
+
+/// Memory is taken in pieces of so many bytes: nothing is copied when more is needed, and all of it goes back at the end.
+const SEGMENT_BYTES: usize = 1024 * 1024;
 
 /// Rows and bytes of one staged slice: the writer is busy with it for about 10 ms.
 const SLICE_ROWS: usize = 512;
@@ -114,8 +120,10 @@ pub struct Import {
 #[derive(Debug)]
 struct Receiving {
     decoder: car::Decoder,
-    spool: Box<dyn Spool>,
-    at: u64,
+    store: Store,
+    segments: Vec<Vec<u8>>,
+    spool: Option<Box<dyn Spool>>,
+    spooled: u64,
     index: Vec<Place>,
     out: Vec<u8>,
 }
@@ -123,8 +131,17 @@ struct Receiving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     cid: Cid,
-    at: u64,
+    at: At,
     length: u32,
+}
+
+/// Where a block begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum At {
+    /// In memory: the segment and the offset in it.
+    Memory(u32, u32),
+    /// In the file.
+    File(u64),
 }
 
 impl Store {
@@ -139,12 +156,15 @@ impl Store {
         let (did, store) = (did.clone(), self.clone());
         self.read(move |reader| {
             let account = account::require(reader.conn(), &did)?;
-            let dir = &reader.env().config.dir;
-            let spool =
-                reader.env().config.files.spool(dir).map_err(StoreError::file("beginning an import", dir))?;
-            let receiving =
-                Receiving { decoder: car::Decoder::new(), spool, at: 0, index: Vec::new(), out: Vec::new() };
-            let receiving = Some(receiving);
+            let receiving = Some(Receiving {
+                decoder: car::Decoder::new(),
+                store: store.clone(),
+                segments: Vec::new(),
+                spool: None,
+                spooled: 0,
+                index: Vec::new(),
+                out: Vec::new(),
+            });
             Ok(Import { store, account, receiving, buffer: BytesMut::new(), bytes: 0, _place: place })
         })
         .await
@@ -208,13 +228,47 @@ impl Receiving {
                 return Err(ImportError::TooLarge { max, unit: "blocks" }.into());
             }
             let length = u32::try_from(block.len()).unwrap_or(u32::MAX);
-            self.index.push(Place { cid, at: self.at, length });
-            self.at += u64::from(length);
-            self.out.extend_from_slice(&block);
+            let at = self.keep(&block);
+            self.index.push(Place { cid, at, length });
         }
-        self.spool.write_all(&self.out).map_err(spool_failed)?;
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let config = &self.store.inner.env.config;
+        let spool = match &mut self.spool {
+            Some(spool) => spool,
+            none => {
+                let made = config.files.spool(&config.dir);
+                none.insert(made.map_err(StoreError::file("beginning an import's file", &config.dir))?)
+            }
+        };
+        spool.write_all(&self.out).map_err(spool_failed)?;
         self.out.clear();
         Ok(())
+    }
+
+    /// Puts a block where there is room, and tells where that is. No block lies in two segments.
+    fn keep(&mut self, block: &[u8]) -> At {
+        let fits = self.segments.last().is_some_and(|last| last.len() + block.len() <= SEGMENT_BYTES);
+        let memory_bytes = self.store.inner.env.config.limits.import_memory_bytes;
+        let may_grow = self.segments.len() * SEGMENT_BYTES < memory_bytes;
+        if !fits && may_grow && block.len() <= SEGMENT_BYTES {
+            self.segments.push(Vec::with_capacity(SEGMENT_BYTES));
+        }
+        let number = u32::try_from(self.segments.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        match self.segments.last_mut() {
+            Some(last) if last.len() + block.len() <= SEGMENT_BYTES => {
+                let offset = u32::try_from(last.len()).unwrap_or(u32::MAX);
+                last.extend_from_slice(block);
+                At::Memory(number, offset)
+            }
+            _ => {
+                let at = At::File(self.spooled);
+                self.spooled += u64::try_from(block.len()).unwrap_or(u64::MAX);
+                self.out.extend_from_slice(block);
+                at
+            }
+        }
     }
 }
 
@@ -225,18 +279,40 @@ fn spool_failed(error: std::io::Error) -> StoreError {
 /// The received blocks, by name.
 struct Blocks {
     index: Vec<Place>,
-    spool: std::cell::RefCell<Box<dyn Spool>>,
+    segments: Vec<Vec<u8>>,
+    spool: std::cell::RefCell<Option<Box<dyn Spool>>>,
 }
 
 impl Blocks {
+    fn find(&self, cid: &Cid) -> Option<usize> {
+        self.index.binary_search_by(|place| place.cid.cmp(cid)).ok()
+    }
+
     fn get(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
-        let Ok(found) = self.index.binary_search_by(|place| place.cid.cmp(cid)) else { return Ok(None) };
-        let Some(place) = self.index.get(found) else { return Ok(None) };
-        let mut block = vec![0; usize::try_from(place.length).unwrap_or(0)];
-        let mut spool = self.spool.borrow_mut();
-        spool.seek(SeekFrom::Start(place.at)).map_err(spool_failed)?;
-        spool.read_exact(&mut block).map_err(spool_failed)?;
-        Ok(Some(Bytes::from(block)))
+        let Some(place) = self.find(cid).and_then(|found| self.index.get(found)) else { return Ok(None) };
+        self.read(place).map(Some)
+    }
+
+    fn read(&self, place: &Place) -> Result<Bytes, StoreError> {
+        let length = usize::try_from(place.length).unwrap_or(usize::MAX);
+        let lost = || StoreError::corrupt("a received block is not where it was put");
+        match place.at {
+            At::Memory(segment, offset) => {
+                let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+                let segment = usize::try_from(segment).ok().and_then(|segment| self.segments.get(segment));
+                let end = offset.saturating_add(length);
+                let block = segment.and_then(|segment| segment.get(offset..end)).ok_or_else(lost)?;
+                Ok(Bytes::copy_from_slice(block))
+            }
+            At::File(at) => {
+                let mut spool = self.spool.borrow_mut();
+                let spool = spool.as_mut().ok_or_else(lost)?;
+                let mut block = vec![0; length];
+                spool.seek(SeekFrom::Start(at)).map_err(spool_failed)?;
+                spool.read_exact(&mut block).map_err(spool_failed)?;
+                Ok(Bytes::from(block))
+            }
+        }
     }
 
     fn require(&self, cid: &Cid) -> Result<Bytes, StoreError> {
@@ -276,7 +352,8 @@ fn take_in(mut receiving: Receiving, account: &Account, sender: &Sender) -> Resu
     let root = *root;
     let mut index = std::mem::take(&mut receiving.index);
     index.sort_unstable();
-    let blocks = Blocks { index, spool: std::cell::RefCell::new(receiving.spool) };
+    let spool = std::cell::RefCell::new(receiving.spool);
+    let blocks = Blocks { index, segments: receiving.segments, spool };
     let commit = decode_commit(&blocks.require(&root)?).map_err(ImportError::Commit)?;
     if commit.did != account.did {
         return Err(ImportError::OtherDid { did: commit.did }.into());
@@ -338,13 +415,10 @@ impl Slice {
 /// Walks the tree, which proves it sound, and sends everything to the writer. Returns the number of records.
 fn stage(blocks: &Blocks, commit: &Commit, repo: i64, rev: Tid, sender: &Sender) -> Result<u64, StoreError> {
     let mut slice = Slice::default();
-    let mut records = 0;
+    let (mut records, mut nodes) = (0, Vec::new());
     for step in Walk::new(blocks, commit.data) {
         match step.map_err(tree_refused)? {
-            Step::Node { cid, block } => {
-                slice.bytes += block.len();
-                slice.nodes.push((cid, block));
-            }
+            Step::Node { cid, .. } => nodes.extend(blocks.find(&cid)),
             Step::Record { key, value } => {
                 let body = blocks.require(&value)?;
                 let blobs = check_record(&key, &value, &body)?;
@@ -353,6 +427,18 @@ fn stage(blocks: &Blocks, commit: &Commit, repo: i64, rev: Tid, sender: &Sender)
                 records += 1;
             }
         }
+        if slice.is_full() {
+            let slice = std::mem::take(&mut slice);
+            sender.call(move |tx| slice.store(tx, repo, rev))?;
+        }
+    }
+    // By name: the walk gives them by what lies below, and each would go to another page of their index.
+    nodes.sort_unstable();
+    nodes.dedup();
+    for place in nodes.into_iter().filter_map(|found| blocks.index.get(found)) {
+        let block = blocks.read(place)?;
+        slice.bytes += block.len();
+        slice.nodes.push((place.cid, block));
         if slice.is_full() {
             let slice = std::mem::take(&mut slice);
             sender.call(move |tx| slice.store(tx, repo, rev))?;

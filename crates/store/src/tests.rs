@@ -3,6 +3,8 @@
 mod accounts;
 mod blobs;
 mod exports;
+mod full_disk;
+mod growth;
 mod holds;
 mod identities;
 mod imports;

@@ -225,6 +225,7 @@ async fn observe(store: &Store, clock: &Clock, held: &Held, thing: &Thing) -> Ch
     let text = |text: &str| Some(Bytes::copy_from_slice(text.as_bytes()));
     match thing {
         Thing::Account(did) => Ok(held.accounts.get(did).and_then(|account| text(account.handle.as_str()))),
+        Thing::Status(did) => Ok(held.accounts.get(did).and_then(|account| text(account.status.as_str()))),
         Thing::Intent(did) => Ok(held.intents.get(did).cloned()),
         Thing::Record(did, path) => Ok(held.records.get(&(did.clone(), path.clone())).cloned()),
         Thing::Event(seq) => Ok(held.events.get(seq).cloned()),

@@ -14,6 +14,8 @@ use bytes::Bytes;
 pub(crate) enum Thing {
     /// An account; its handle.
     Account(Did),
+    /// An account's state; the protocol's word.
+    Status(Did),
     /// An account creation under way; the bytes of its operation.
     Intent(Did),
     /// A signing key; its bytes.
@@ -57,6 +59,8 @@ struct ToldRev {
 pub(crate) struct Ledger {
     claims: BTreeMap<Thing, Vec<Claim>>,
     revs: Vec<ToldRev>,
+    /// Numbers that were passed, by position: none up to them may be given any more.
+    passed: Vec<(usize, u64)>,
     /// Trusted time by position, microseconds since 1970.
     times: Vec<(usize, u64)>,
     /// Trusted time by event when a subscriber got it, microseconds since 1970.
@@ -132,6 +136,11 @@ impl Ledger {
     /// Notes a revision that somebody was told of.
     pub(crate) fn told_rev(&mut self, position: usize, did: Did, rev: Tid) {
         self.revs.push(ToldRev { position, did, rev });
+    }
+
+    /// Notes that numbers up to this one will not be given any more.
+    pub(crate) fn passed(&mut self, position: usize, seq: u64) {
+        self.passed.push((position, seq));
     }
 
     /// Notes the trusted time.
@@ -248,7 +257,7 @@ impl<'l> Expected<'l> {
         first.chain(self.second.iter().flat_map(|(life, _)| life.promises.keys())).collect()
     }
 
-    /// Gives the largest number of an event that somebody got before the cut.
+    /// Gives the largest number of an event that somebody got before the cut, or that was passed.
     pub(crate) fn last_sent(&self) -> u64 {
         let sent = |(thing, claims): (&Thing, &Vec<Claim>)| match thing {
             Thing::Event(seq) => claims
@@ -262,7 +271,9 @@ impl<'l> Expected<'l> {
             kept.filter_map(|(thing, _)| if let Thing::Event(seq) = thing { Some(*seq) } else { None }).max()
         };
         let then = self.second.and_then(again).unwrap_or(0);
-        self.ledger.claims.iter().filter_map(sent).max().unwrap_or(0).max(then)
+        let passed = self.ledger.passed.iter().filter(|(position, _)| *position <= self.position);
+        let passed = passed.map(|(_, seq)| *seq).max().unwrap_or(0);
+        self.ledger.claims.iter().filter_map(sent).max().unwrap_or(0).max(then).max(passed)
     }
 
     /// Gives the newest revision of each repo that somebody was told of before the cut.

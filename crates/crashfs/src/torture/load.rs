@@ -91,6 +91,15 @@ pub(crate) async fn run(
         for (did, rkey, blob) in made.into_iter().flatten() {
             model.shown(&did, rkey, blob);
         }
+        if step == steps / 4 {
+            load.take_down(&model).await?;
+        }
+        if step == steps * 3 / 8 {
+            load.repair(&model).await?;
+        }
+        if step == steps * 5 / 6 {
+            load.jump().await?;
+        }
         if step == steps / 3 {
             load.move_in(&mut model, "moved").await?;
         }
@@ -241,6 +250,7 @@ impl Load {
         let handle = did.as_str().trim_start_matches("did:web:").to_owned();
         let call = self.call(vec![
             (Thing::Account(did.clone()), Some(handle.into())),
+            (Thing::Status(did.clone()), Some(Bytes::from_static(status.as_str().as_bytes()))),
             (Thing::Intent(did.clone()), None),
         ]);
         let account =
@@ -380,8 +390,43 @@ impl Load {
         let did = self.begin(model, name, false).await?;
         self.complete(&did, Status::Deactivated).await?;
         let records = self.import(model, &did).await?;
+        let active = Bytes::from_static(Status::Active.as_str().as_bytes());
+        let call = self.call(vec![(Thing::Status(did.clone()), Some(active))]);
         self.store.set_status(&did, Status::Active).await.map_err(refused("activation"))?;
+        self.answered(&call, &format!("{did} is active"));
         model.add_owner(did, records);
+        Ok(())
+    }
+
+    /// Hides an account and shows it again.
+    async fn take_down(&self, model: &Model) -> Result<(), TortureError> {
+        let Some(did) = model.owners.first().map(|owner| owner.did.clone()) else { return Ok(()) };
+        for status in [Status::Takendown, Status::Active] {
+            let word = Bytes::from_static(status.as_str().as_bytes());
+            let call = self.call(vec![(Thing::Status(did.clone()), Some(word))]);
+            self.store.set_status(&did, status).await.map_err(refused("another state"))?;
+            self.answered(&call, &format!("{did} is {}", status.as_str()));
+        }
+        Ok(())
+    }
+
+    /// Signs a repo anew, as after a time with a wrong clock.
+    async fn repair(&self, model: &Model) -> Result<(), TortureError> {
+        let Some(did) = model.owners.last().map(|owner| owner.did.clone()) else { return Ok(()) };
+        let call = self.call(Vec::new());
+        let commit = self.store.repair_repo(&did).await.map_err(refused("a repair"))?;
+        let position = self.answered(&call, &format!("{did} is signed anew"));
+        self.ledger().told_rev(position, did, commit.rev);
+        Ok(())
+    }
+
+    /// Leaves numbers out, as after a restore.
+    async fn jump(&self) -> Result<(), TortureError> {
+        let call = self.call(Vec::new());
+        let past = self.store.last_seq().saturating_add(500);
+        let jump = self.store.jump_seq(past).await.map_err(refused("a jump"))?;
+        let position = self.answered(&call, "numbers are left out");
+        self.ledger().passed(position, jump.map_or(past, |jump| jump.to));
         Ok(())
     }
 
@@ -397,9 +442,11 @@ impl Load {
     async fn leave(&self, model: &mut Model) -> Result<(), TortureError> {
         let Some(did) = model.owners.pop().map(|owner| owner.did) else { return Ok(()) };
         let is_its = |thing: &Thing| match thing {
-            Thing::Account(of) | Thing::Record(of, _) | Thing::Blob(of, _) | Thing::Preferences(of) => {
-                *of == did
-            }
+            Thing::Account(of)
+            | Thing::Status(of)
+            | Thing::Record(of, _)
+            | Thing::Blob(of, _)
+            | Thing::Preferences(of) => *of == did,
             _ => false,
         };
         let gone = self.ledger().present(is_its);

@@ -217,6 +217,9 @@ impl Care {
         let answer = self.client.host_status(&relay.url).await;
         if let Err(error) = &answer {
             tracing::debug!(relay = relay.url, "not told how this host stands: {}", chain(error));
+            if matches!(error, CallError::Silent(_)) {
+                self.app.metrics.outbound_failed(crate::metrics::Outbound::Relay);
+            }
         }
         let mut state = words::state_of(&answer);
         let seq = answer.as_ref().ok().and_then(|answer| answer.seq);

@@ -18,6 +18,8 @@ mod cuts;
 #[cfg(test)]
 mod dns;
 #[cfg(test)]
+mod disk;
+#[cfg(test)]
 mod firehose;
 #[cfg(test)]
 mod harness;

@@ -103,6 +103,62 @@ async fn refuses_what_is_not_a_sound_repo_of_the_account() {
 }
 
 #[tokio::test]
+async fn a_repo_larger_than_its_share_of_memory_is_taken_from_a_file() {
+    let old = Bench::new();
+    let alice = old.account("alice").await;
+    let text = "x".repeat(20_000);
+    for start in 0..3 {
+        let ops = (0..50).map(|i| create(&format!("k{start}-{i}"), &format!("{start} {i} {text}"))).collect();
+        old.write(&alice, ops).await.unwrap();
+    }
+    let car = collect(&old.store, &alice, None).await;
+    for import_memory_bytes in [0, 1, usize::MAX] {
+        let bench = Bench::with(|config| config.limits.import_memory_bytes = import_memory_bytes);
+        let alice = bench.account("alice").await;
+        assert_eq!(import(&bench, &alice, &car).await.unwrap().records, 150);
+        assert_eq!(bench.verified(&alice).await.len(), 150);
+    }
+}
+
+#[tokio::test]
+async fn a_large_import_is_seen_wholly_or_not_at_all_while_others_write() {
+    let old = Bench::new();
+    let alice = old.account("alice").await;
+    for start in 0..20 {
+        let ops = (0..200).map(|i| create(&format!("k{start}-{i}"), "x")).collect();
+        old.write(&alice, ops).await.unwrap();
+    }
+    let car = collect(&old.store, &alice, None).await;
+    let bench = Bench::new();
+    let (alice, bob) = (bench.account("alice").await, bench.account("bob").await);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let seen = async {
+        let mut seen = std::collections::BTreeSet::new();
+        let mut posts = 0;
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            let did = alice.did.clone();
+            let counts =
+                bench.store.read(move |r| r.counts(&r.account_by_did(&did)?.unwrap())).await.unwrap();
+            seen.insert(counts.records);
+            bench.write(&bob, vec![create(&format!("p{posts}"), "meanwhile")]).await.unwrap();
+            posts += 1;
+        }
+        (seen, posts)
+    };
+    let importing = async {
+        let imported = import(&bench, &alice, &car).await.unwrap();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        imported
+    };
+    let ((seen, posts), imported) = tokio::join!(seen, importing);
+    assert_eq!(imported.records, 4_000);
+    assert!(posts > 3, "others write meanwhile: {posts}");
+    assert!(seen.iter().all(|count| [0, 4_000].contains(count)), "{seen:?}");
+    assert_eq!(bench.verified(&alice).await.len(), 4_000);
+    assert_eq!(bench.verified(&bob).await.len(), posts);
+}
+
+#[tokio::test]
 async fn one_import_at_a_time_and_none_over_new_writes() {
     let (old, alice, _) = elsewhere().await;
     let car = collect(&old.store, &alice, None).await;

@@ -35,7 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "panel",
         ],
     ),
-    ("bench", &[]),
+    ("bench", &["atproto"]),
     ("xtask", &["bench"]),
 ];
 
