@@ -219,7 +219,7 @@ impl Drop for Perch {
     }
 }
 
-const PASSWORD: &str = "correct horse battery staple";
+pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 /// An account and its session.
 #[derive(Clone, Debug)]

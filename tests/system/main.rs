@@ -5,6 +5,8 @@
 
 // Each module is marked as test code, so that the lints treat it as such throughout.
 #[cfg(test)]
+mod codes;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod everyday;

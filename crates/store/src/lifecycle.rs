@@ -114,7 +114,8 @@ impl Store {
             .await
     }
 
-    /// Deletes one switched-off account whose time has come; gives it, or `None` when there is none.
+    /// Deletes one switched-off account whose time has come; gives it, or `None` when there is none. What the operator
+    /// has taken down is kept: it may be evidence.
     ///
     /// # Errors
     /// [`StoreError::ClockUntrusted`], or a failure of the disk.

@@ -1,11 +1,7 @@
 //! `com.atproto.server.deactivateAccount`: switches the caller's account off, and deletes it later if asked to.
 
 use atproto::syntax::Datetime;
-use axum::{
-    extract::{FromRequest, Request, State},
-    http::header,
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use serde::Deserialize;
 
 use super::super::shared::empty;
@@ -13,7 +9,7 @@ use crate::{
     app::Shared,
     auth::{FullOrTakendown, Session},
     error::XrpcError,
-    input::{JSON_BYTES_MAX, Json, field},
+    input::{Json, field},
 };
 
 /// No account is deleted sooner after it was switched off, microseconds: 72 hours. Whoever took a token alone, without
@@ -21,7 +17,7 @@ use crate::{
 /// to take an identity back.
 const HELD_AT_LEAST_US: u64 = 72 * 3600 * 1_000_000;
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Input {
     #[serde(default)]
@@ -31,14 +27,9 @@ struct Input {
 pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
     session: Session<FullOrTakendown>,
-    request: Request,
+    body: Json,
 ) -> Result<Response, XrpcError> {
-    // Some clients leave the body away, since nothing in it is required.
-    let input: Input = if request.headers().contains_key(header::CONTENT_TYPE) {
-        Json::<JSON_BYTES_MAX>::from_request(request, &app).await?.parse()?
-    } else {
-        Input::default()
-    };
+    let input: Input = body.parse()?;
     let now = app.now()?;
     let asked = input.delete_after.map(|text| field("deleteAfter", &text, Datetime::parse)).transpose()?;
     let delete_after_us = asked.map(|at| {

@@ -201,13 +201,11 @@ pub(super) fn routes() -> Vec<Route> {
              cannot be used is an error (502), none at all is 501",
         ),
         Route::procedure("com.atproto.server.resetPassword", reset_password::handle)
-            .auth("the code of requestPasswordReset")
             .differs("an empty password is refused"),
         Route::procedure("com.atproto.server.requestAccountDelete", request_account_delete::handle)
             .auth("signed in with the account's password")
             .differs(CODES_DIFFER),
-        Route::procedure("com.atproto.server.deleteAccount", delete_account::handle)
-            .auth("password and the code of requestAccountDelete"),
+        Route::procedure("com.atproto.server.deleteAccount", delete_account::handle),
         Route::procedure("com.atproto.server.activateAccount", activate_account::handle),
         Route::procedure("com.atproto.server.deactivateAccount", deactivate_account::handle)
             .auth("signed in with the account's password, also when taken down")
