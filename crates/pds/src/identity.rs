@@ -154,6 +154,8 @@ pub struct Resolver {
     /// `https`; tests have hosts without certificates.
     handle_scheme: &'static str,
     places: Semaphore,
+    /// The directory's own places: strangers' slow hosts must not keep this server's accounts waiting.
+    plc_places: Semaphore,
     failures: Counter,
 }
 
@@ -181,6 +183,7 @@ impl Resolver {
             handle_scheme: "https",
             clock,
             places: Semaphore::new(REQUESTS_MAX),
+            plc_places: Semaphore::new(REQUESTS_MAX),
             failures: Counter::default(),
         })
     }
@@ -221,7 +224,8 @@ impl Resolver {
 
     /// Gives a DID's document as it is now.
     pub async fn fresh_document(&self, did: &Did) -> Result<Arc<DidDocument>, IdentityError> {
-        let _place = self.places.acquire().await.map_err(|_| IdentityError::Ending)?;
+        let places = if did.is_plc() { &self.plc_places } else { &self.places };
+        let _place = places.acquire().await.map_err(|_| IdentityError::Ending)?;
         let document = Arc::new(match did.method() {
             "plc" => self.plc.document(did).await.map_err(IdentityError::Plc)?,
             "web" if self.gives_out(did) => self.hosted_document(did).await?,

@@ -35,6 +35,7 @@ impl From<StoreError> for XrpcError {
             StoreError::RecordExists { .. }
             | StoreError::RecordNotFound { .. }
             | StoreError::DuplicatePath { .. }
+            | StoreError::AnswerTooLarge { .. }
             | StoreError::NameTaken { .. } => Self::invalid_request(text),
             StoreError::BlobNotFound { cid } => {
                 Self::bad("BlobNotFound", format!("Could not find blob: {cid}"))

@@ -87,6 +87,12 @@ pub enum StoreError {
         /// The blob.
         cid: Cid,
     },
+    /// What was asked for is too much to hold in memory.
+    #[error("the answer would be larger than {max} bytes; ask for less at once")]
+    AnswerTooLarge {
+        /// What is held.
+        max: usize,
+    },
     /// The operator has hidden this blob: it may not come again.
     #[error("blob {cid} was taken down by the operator")]
     BlobHeld {

@@ -57,7 +57,7 @@ impl Store {
     /// [`StoreError::AccountNotFound`], [`StoreError::ClockUntrusted`], or a failure of the disk.
     pub async fn set_hold(&self, did: &Did, hold: Option<Hold>) -> Result<Account, StoreError> {
         let did = did.clone();
-        self.inner.writer()?.call(move |tx| set_hold(tx, &did, hold)).await
+        self.inner.writer()?.call(move |tx| set_hold(tx, &did, hold.as_ref())).await
     }
 
     /// Hides a record from all but the repo itself, or shows it again. It need not exist: one that comes is hidden then.
@@ -113,9 +113,9 @@ impl Store {
     }
 }
 
-pub(crate) fn set_hold(tx: &mut Tx<'_>, did: &Did, hold: Option<Hold>) -> Result<Account, StoreError> {
+pub(crate) fn set_hold(tx: &mut Tx<'_>, did: &Did, hold: Option<&Hold>) -> Result<Account, StoreError> {
     let account = account::require(tx.conn, did)?;
-    let (reference, suspended) = match &hold {
+    let (reference, suspended) = match hold {
         Some(hold) => (Some(hold.reference.as_str()), hold.kind == HoldKind::Suspension),
         None => (None, false),
     };

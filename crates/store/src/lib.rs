@@ -57,7 +57,7 @@ pub use import::{Import, ImportError, Imported};
 pub use invite::{ADMIN, Invite, InviteOrder, InviteRights, InviteUse, NewInvite};
 pub use lifecycle::Announcement;
 pub use maintain::Maintained;
-pub use read::{Ahead, Counts, Reader, StoredRecord};
+pub use read::{ANSWER_BYTES_MAX, Ahead, Counts, Reader, StoredRecord};
 pub use sequence::{JUMP_MAX, Jump, SEQ_MAX};
 pub use session::{AppPassword, NewRefreshToken, Rotated};
 pub use write::{

@@ -57,7 +57,7 @@ impl Store {
                     Status::Suspended => Some(HoldKind::Suspension),
                 };
                 if let Some(kind) = kind {
-                    return set_hold(tx, &did, Some(Hold { kind, reference: String::new() }));
+                    return set_hold(tx, &did, Some(&Hold { kind, reference: String::new() }));
                 }
                 let before = account::require(tx.conn, &did)?;
                 let off_since = match status {

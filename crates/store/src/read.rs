@@ -18,6 +18,10 @@ use crate::session::{self, AppPassword};
 use crate::tree::{ReaderNodes, tree_failed};
 use crate::write::REV_AHEAD_WAITED_US;
 
+/// Bytes of records at which one answer ends: some hundred posts, or two or three of the largest records. A page of a
+/// hundred records of a megabyte each would fill the memory of a small board, and anybody may ask for one.
+pub const ANSWER_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 /// One moment of the store. Made by `Store::read`; must not wait for anything outside.
 #[derive(Debug)]
 pub struct Reader<'a> {
@@ -193,7 +197,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Lists a collection without what the operator has hidden, newest name first, or oldest first when `reverse`;
-    /// `cursor` is the last name seen.
+    /// `cursor` is the last name seen. Ends early, with at least one record, at [`ANSWER_BYTES_MAX`].
     ///
     /// # Errors
     /// When the database fails.
@@ -225,12 +229,17 @@ impl<'a> Reader<'a> {
              ORDER BY path DESC LIMIT ?4"
         };
         let mut statement = self.conn.prepare_cached(sql).map_err(StoreError::db(doing))?;
-        let rows = statement
-            .query_map(params![account.repo, low, high, to_sql(limit), account.id], |row| {
-                Ok(record_from_row(row))
-            })
+        let mut rows = statement
+            .query(params![account.repo, low, high, to_sql(limit), account.id])
             .map_err(StoreError::db(doing))?;
-        rows.map(|row| row.map_err(StoreError::db(doing))?).collect()
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while bytes < ANSWER_BYTES_MAX {
+            let Some(row) = rows.next().map_err(StoreError::db(doing))? else { break };
+            let record = record_from_row(row)?;
+            bytes += record.bytes.len();
+            records.push(record);
+        }
+        Ok(records)
     }
 
     /// Lists the collections that have records, in byte order. Costs one look-up per collection.
@@ -345,7 +354,7 @@ impl<'a> Reader<'a> {
     /// Records are not indexed by CID; asking for any makes one pass over the repo.
     ///
     /// # Errors
-    /// When the database fails.
+    /// [`StoreError::AnswerTooLarge`] when the records have more than [`ANSWER_BYTES_MAX`]; when the database fails.
     pub fn blocks(&self, account: &Account, cids: &[Cid]) -> Result<Vec<(Cid, Bytes)>, StoreError> {
         let nodes = ReaderNodes::new(self.conn, &self.env.nodes, account);
         let mut found = Vec::with_capacity(cids.len());
@@ -375,6 +384,7 @@ impl<'a> Reader<'a> {
         wanted.sort_unstable();
         wanted.dedup();
         let mut left = wanted.len();
+        let mut bytes = 0;
         let mut statement = self
             .conn
             .prepare_cached("SELECT cid, body FROM record WHERE repo = ?1")
@@ -386,7 +396,12 @@ impl<'a> Reader<'a> {
             if wanted.binary_search(&cid).is_err() || found.iter().any(|(seen, _)| *seen == cid) {
                 continue;
             }
-            found.push((cid, Bytes::from(row.get::<_, Vec<u8>>(1).map_err(StoreError::db(doing))?)));
+            if bytes > ANSWER_BYTES_MAX {
+                return Err(StoreError::AnswerTooLarge { max: ANSWER_BYTES_MAX });
+            }
+            let body: Vec<u8> = row.get(1).map_err(StoreError::db(doing))?;
+            bytes += body.len();
+            found.push((cid, Bytes::from(body)));
             left -= 1;
             if left == 0 {
                 break;

@@ -473,3 +473,67 @@ async fn operator_changes_a_handle_at_the_directory_and_may_give_reserved_ones()
     let nobody = set("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa", "carol.test").await;
     assert_eq!(nobody.error(), error(400, "NotFound"));
 }
+
+#[tokio::test]
+async fn failures_to_sign_in_look_alike_whatever_the_account_is() {
+    let pds = operator::start().await;
+    let (alice, bobby) = (pds.account("alice").await, pds.account("bobby").await);
+    let name = json!({ "name": "app" });
+    let made = pds.post(Some(&bobby.access), "com.atproto.server.createAppPassword", &name).await.ok();
+    let app_password = made["password"].as_str().unwrap().to_owned();
+    sign_in(&pds, json!({ "identifier": bobby.did, "password": app_password })).await.ok();
+    operator::take_account_down(&pds, &bobby, Some("case 7")).await;
+    let long = "x".repeat(600);
+    let mut bodies = Vec::new();
+    for (identifier, password) in [
+        (alice.did.as_str(), "wrong"),
+        ("nobody.test", "wrong"),
+        ("nobody@example.org", "wrong"),
+        (bobby.did.as_str(), "wrong"),
+        // Known, right, and still the same answer: an app does not get in where its owner was put out.
+        (bobby.did.as_str(), app_password.as_str()),
+        (alice.did.as_str(), long.as_str()),
+    ] {
+        let begun = std::time::Instant::now();
+        let body = json!({ "identifier": identifier, "password": password, "allowTakendown": true });
+        let answer = sign_in(&pds, body).await;
+        assert!(begun.elapsed() >= std::time::Duration::from_millis(350), "{identifier}");
+        assert_eq!(answer.error(), error(401, "AuthenticationRequired"), "{identifier}");
+        bodies.push(answer.body);
+    }
+    assert!(bodies.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[tokio::test]
+async fn answers_end_before_large_records_fill_the_memory() {
+    let pds = operator::start().await;
+    let alice = pds.account("alice").await;
+    let mut cids = Vec::new();
+    for i in 0..5 {
+        let record = json!({ "$type": "com.example.large", "text": format!("{i}{}", "x".repeat(900_000)) });
+        let written = pds.create(&alice, &record).await.ok();
+        cids.push(written["cid"].as_str().unwrap().to_owned());
+    }
+    let of_alice = [("repo", alice.did.as_str()), ("collection", "com.example.large")];
+    let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let mut params = of_alice.to_vec();
+        params.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
+        let answer = pds.get("com.atproto.repo.listRecords", &params).await;
+        assert!(answer.body.len() < 4_000_000, "{}", answer.body.len());
+        let page = answer.ok();
+        let records = page["records"].as_array().unwrap();
+        seen.extend(records.iter().map(|record| record["cid"].as_str().unwrap().to_owned()));
+        match page["cursor"].as_str() {
+            Some(next) => cursor = Some(next.to_owned()),
+            None => break,
+        }
+    }
+    seen.reverse();
+    assert_eq!(seen, cids, "nothing is left out");
+    let mut params = vec![("did", alice.did.as_str())];
+    params.extend(cids.iter().map(|cid| ("cids", cid.as_str())));
+    let answer = pds.get("com.atproto.sync.getBlocks", &params).await;
+    assert_eq!(answer.error(), error(400, "InvalidRequest"));
+    assert!(pds.get("com.atproto.sync.getBlocks", &params[..3]).await.status.is_success());
+}

@@ -143,7 +143,7 @@ async fn blocks_of_a_repo_are_counted_exactly() {
         let alice = if bench.store.last_seq() == 0 {
             bench.account("alice").await
         } else {
-            super::Person { did: alice.did.clone(), public: alice.public.clone() }
+            super::Person { did: alice.did.clone(), public: alice.public }
         };
         let car = super::collect(&bench.store, &alice, None).await;
         let blocks: std::collections::HashSet<_> =

@@ -27,8 +27,10 @@ pub(in crate::xrpc) async fn handle(
     let (account, page) = found.await?.ok_or_else(not_found)?;
     let mut out = Vec::with_capacity(page.iter().map(|r| r.bytes.len() * 2 + 256).sum());
     out.push(b'{');
-    // A full page may have more behind it.
-    if let Some(last) = page.last().filter(|_| page.len() == limit) {
+    // A full page may have more behind it, full by number or by size.
+    let bytes: usize = page.iter().map(|record| record.bytes.len()).sum();
+    let full = page.len() == limit || bytes >= store::ANSWER_BYTES_MAX;
+    if let Some(last) = page.last().filter(|_| full) {
         out.extend_from_slice(format!("\"cursor\":\"{}\",", last.rkey).as_bytes());
     }
     out.extend_from_slice(b"\"records\":[");

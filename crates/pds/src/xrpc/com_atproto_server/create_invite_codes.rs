@@ -2,7 +2,6 @@
 
 use atproto::syntax::Did;
 use axum::{extract::State, response::Response};
-use data_encoding::BASE32_NOPAD;
 use serde::{Deserialize, Serialize};
 use store::{ADMIN, NewInvite};
 
@@ -12,6 +11,7 @@ use crate::{
     auth::admin::Admin,
     error::XrpcError,
     input::{Json, field},
+    invites::new_code,
 };
 
 /// How many may come by one code. Above all accounts that a home server will ever have.
@@ -19,12 +19,6 @@ pub(super) type Uses = u32;
 
 /// Codes in one call: some 100 KiB, in one transaction.
 const CODES_MAX: usize = 1000;
-
-/// Random bytes of a code: its ten letters of base32 hold 50 bits.
-const CODE_BYTES: usize = 7;
-
-/// Letters in each half of a code.
-const HALF: usize = 5;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -80,7 +74,7 @@ pub(super) async fn make(
     }
     let mut made = Vec::with_capacity(givers.len());
     for account in givers {
-        let codes = (0..count).map(|_| code(&app.config.hostname)).collect::<Result<Vec<_>, _>>()?;
+        let codes = (0..count).map(|_| new_code(&app.config)).collect::<Result<Vec<_>, _>>()?;
         made.push(AccountCodes { account, codes });
     }
     let invites = made.iter().flat_map(|AccountCodes { account, codes }| {
@@ -93,29 +87,4 @@ pub(super) async fn make(
     });
     app.store.add_invites(invites.collect(), app.now()?).await?;
     Ok(made)
-}
-
-/// A new code: the host's name with dashes, so that nobody takes it for a link, and ten random letters.
-pub(super) fn code(hostname: &str) -> Result<String, XrpcError> {
-    let mut bytes = [0_u8; CODE_BYTES];
-    getrandom::fill(&mut bytes).map_err(XrpcError::internal)?;
-    let text = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
-    let (first, rest) = text.split_at_checked(HALF).unwrap_or((&text, ""));
-    let second = rest.get(..HALF).unwrap_or(rest);
-    Ok(format!("{}-{first}-{second}", hostname.replace('.', "-")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn code_names_the_host_and_is_no_link() {
-        let code = code("pds.example.com").unwrap();
-        let random = code.strip_prefix("pds-example-com-").unwrap();
-        assert_eq!((random.len(), random.as_bytes()[5]), (11, b'-'));
-        let letters = random.bytes().enumerate().filter(|(i, _)| *i != 5);
-        assert!(letters.clone().all(|(_, b)| b.is_ascii_lowercase() || (b'2'..=b'7').contains(&b)), "{code}");
-        assert_ne!(super::code("pds.example.com").unwrap(), code);
-    }
 }

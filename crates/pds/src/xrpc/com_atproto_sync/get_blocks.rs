@@ -2,6 +2,7 @@
 
 use atproto::cid::Cid;
 use axum::{extract::State, response::Response};
+use tokio::sync::Semaphore;
 
 use super::super::shared::{car, read_repo};
 use crate::{
@@ -10,6 +11,10 @@ use crate::{
     error::XrpcError,
     input::{Params, field},
 };
+
+/// Calls at work at once. Records are not indexed by CID, so that one call may read a whole repo; all the store's readers
+/// busy with that would stop everything else.
+static AT_WORK: Semaphore = Semaphore::const_new(1);
 
 pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
@@ -23,6 +28,7 @@ pub(in crate::xrpc) async fn handle(
         return Err(XrpcError::invalid_request("Params must have the property \"cids\""));
     }
     let asked = cids.clone();
+    let _turn = AT_WORK.acquire().await.map_err(XrpcError::internal)?;
     let (_, found) = read_repo(&app, &did, &viewer, move |r, account| r.blocks(account, &cids)).await?;
     let missing: Vec<String> =
         asked.iter().filter(|cid| !found.iter().any(|(c, _)| c == *cid)).map(ToString::to_string).collect();
