@@ -132,7 +132,7 @@ async fn genesis(
     for key in request.recovery_key.iter().chain(&app.config.recovery_key).chain([&rotation_key.public_key()])
     {
         if !rotation_keys.contains(key) {
-            rotation_keys.push(key.clone());
+            rotation_keys.push(*key);
         }
     }
     let now = app.now()?;

@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
+    fmt,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -91,7 +92,7 @@ impl Story {
 }
 
 /// A state after a cut, for the words of a failure.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 struct Cut {
     place: usize,
     manner: Manner,
@@ -99,6 +100,15 @@ struct Cut {
     arrived: bool,
     /// The client had its answer.
     answered: bool,
+}
+
+impl fmt::Debug for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, manner, arrived, answered } = self;
+        write!(f, "cut after operation {place}, {manner:?}, seed {SEED}")?;
+        write!(f, "{}", if *arrived { ", the request on its way arrived" } else { "" })?;
+        write!(f, "{}", if *answered { ", the client had its answer" } else { "" })
+    }
 }
 
 /// What is there after the server has started again and ended.
@@ -119,7 +129,7 @@ impl Recording {
         let is_joint =
             |place: usize| self.log.ops.get(place).is_some_and(|op| !matches!(op, Op::Write { .. }));
         let end = self.log.ops.len();
-        let near = |place: &usize| is_joint(*place) || is_joint(place.saturating_sub(1)) || place % 16 == 0;
+        let near = |place: &usize| is_joint(*place) || is_joint(place.saturating_sub(1)) || place.is_multiple_of(16);
         (self.begin..=end).filter(near).collect()
     }
 

@@ -34,7 +34,7 @@ pub(in crate::xrpc) async fn handle(
     let account = super::own_account(&app, &session.did).await?;
     let mut rotation_keys = Vec::new();
     if account.did.is_plc() {
-        rotation_keys.extend(app.config.recovery_key.clone());
+        rotation_keys.extend(app.config.recovery_key);
         rotation_keys.push(rotation_key::current(&app).await?.public_key());
     }
     let signing_key = app.store.signing_key(&account.did).await?.public_key();
