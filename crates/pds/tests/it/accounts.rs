@@ -188,6 +188,7 @@ async fn account_with_its_own_did_begins_deactivated_and_is_switched_on_by_its_d
     let method = Nsid::parse("com.atproto.server.createAccount").unwrap();
     let token =
         |aud: &str, key: &SigningKey| service_jwt::make(&did, aud, Some(&method), 60, key, now).unwrap();
+    assert_eq!(create(Some("nonsense")).await.error(), error(401, "BadJwt"));
     assert_eq!(create(Some(&token("did:web:elsewhere", &key))).await.error(), error(401, "BadJwtAudience"));
     assert_eq!(
         create(Some(&token("did:web:localhost", &rotation))).await.error(),

@@ -129,7 +129,8 @@ impl Recording {
         let is_joint =
             |place: usize| self.log.ops.get(place).is_some_and(|op| !matches!(op, Op::Write { .. }));
         let end = self.log.ops.len();
-        let near = |place: &usize| is_joint(*place) || is_joint(place.saturating_sub(1)) || place.is_multiple_of(16);
+        let near =
+            |place: &usize| is_joint(*place) || is_joint(place.saturating_sub(1)) || place.is_multiple_of(16);
         (self.begin..=end).filter(near).collect()
     }
 

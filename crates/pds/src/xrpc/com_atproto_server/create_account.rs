@@ -9,6 +9,7 @@ use atproto::{
 use axum::{
     Extension,
     extract::{FromRequest, Request, State},
+    http::HeaderMap,
     response::Response,
 };
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ use super::{super::shared::json, Tokens, open_session};
 use crate::{
     account_creation,
     app::{App, Shared},
-    auth::{bearer, jwt::Scope, password::PASSWORD_CHARS_MAX, service},
+    auth::{authorization, jwt::Scope, password::PASSWORD_CHARS_MAX, service},
     error::XrpcError,
     handles,
     input::{Json, field},
@@ -67,11 +68,10 @@ pub(in crate::xrpc) async fn handle(
         Some(Extension(Peer(ip))) => app.limiter.take_ip(limits::CREATE_ACCOUNT, ip)?,
         None => None,
     };
-    let token = bearer(request.headers()).ok().map(str::to_owned);
+    let requester = requester(&app, request.headers()).await?;
     let input: Input =
         Json::<{ crate::input::JSON_BYTES_MAX }>::from_request(request, &app).await?.parse()?;
-    let now = app.now()?;
-    let request = check(&app, input, token.as_deref(), now).await?;
+    let request = check(&app, input, requester.as_ref()).await?;
     let account = account_creation::create(&app, request).await?;
     let tokens = open_session(&app, &account, Scope::Access, None, app.now()?).await?;
     // Clients take their server's address from it; the account is there without it, too.
@@ -92,8 +92,7 @@ pub(in crate::xrpc) async fn handle(
 async fn check(
     app: &App,
     input: Input,
-    token: Option<&str>,
-    now: platform::time::TrustedTime,
+    requester: Option<&Did>,
 ) -> Result<account_creation::Request, XrpcError> {
     if input.plc_op.is_some() {
         return Err(XrpcError::invalid_request("Unsupported input: \"plcOp\""));
@@ -105,7 +104,7 @@ async fn check(
     let email = input.email.filter(|e| !e.is_empty());
     let email = address::check(&email.ok_or_else(|| XrpcError::invalid_request("Email is required"))?)?;
     let did = input.did.map(|did| field("did", &did, Did::parse)).transpose()?;
-    let handle = handle_for(app, &input.handle, did.as_ref(), token, now).await?;
+    let handle = handle_for(app, &input.handle, did.as_ref(), requester).await?;
     let recovery_key = input.recovery_key.map(|text| recovery_key(&text)).transpose()?;
     if recovery_key.is_some() && did.is_some() {
         return Err(XrpcError::invalid_request(
@@ -147,8 +146,7 @@ async fn handle_for(
     app: &App,
     handle: &str,
     did: Option<&Did>,
-    token: Option<&str>,
-    now: platform::time::TrustedTime,
+    requester: Option<&Did>,
 ) -> Result<Handle, XrpcError> {
     match did {
         None => handles::check_new(handle, &app.config.handle_domains),
@@ -163,23 +161,24 @@ async fn handle_for(
         }
         Some(did) => {
             // First who asks, then what his handle's host says: strangers must not send this server anywhere.
-            brought(app, did, token, now).await?;
+            if requester != Some(did) {
+                return Err(XrpcError::auth_required(format!(
+                    "Missing auth to create account with did: {did}"
+                )));
+            }
             handles::check_for(app, handle, did).await
         }
     }
 }
 
-/// Checks that the owner of an identity brought along sends it.
-async fn brought(
-    app: &App,
-    did: &Did,
-    token: Option<&str>,
-    now: platform::time::TrustedTime,
-) -> Result<(), XrpcError> {
-    let missing = || XrpcError::auth_required(format!("Missing auth to create account with did: {did}"));
+/// The identity in whose name a service token asks. A token that does not count is refused, whatever is asked for.
+async fn requester(app: &App, headers: &HeaderMap) -> Result<Option<Did>, XrpcError> {
+    let Some((kind, token)) = authorization(headers)? else { return Ok(None) };
+    if !kind.eq_ignore_ascii_case("bearer") {
+        return Err(XrpcError::auth_required("Only a service token is taken here"));
+    }
     let method = Nsid::parse(METHOD).map_err(XrpcError::internal)?;
-    let issuer = service::check(app, token.ok_or_else(missing)?, &method, now).await?;
-    if issuer == *did { Ok(()) } else { Err(missing()) }
+    service::check(app, token, &method, app.now()?).await.map(Some)
 }
 
 fn recovery_key(text: &str) -> Result<PublicKey, XrpcError> {
