@@ -168,7 +168,8 @@ impl Recording {
                 }
             }
         }
-        assert!(states.len() > 10, "only {} states", states.len());
+        // Before anything was durable, between the steps, and after all: fewer would mean that nothing was cut.
+        assert!(states.len() >= 5, "only {} states", states.len());
         println!("{} states between {} and {}, seed {SEED}", states.len(), self.begin, self.log.ops.len());
     }
 
