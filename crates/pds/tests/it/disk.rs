@@ -19,7 +19,13 @@ fn body() -> (mpsc::Sender<Vec<u8>>, Body) {
     (sender, Body::wrap_stream(pieces))
 }
 
-fn begin(pds: &Pds, account: &Account, method: &str, kind: &str, body: Body) -> tokio::task::JoinHandle<Answer> {
+fn begin(
+    pds: &Pds,
+    account: &Account,
+    method: &str,
+    kind: &str,
+    body: Body,
+) -> tokio::task::JoinHandle<Answer> {
     let request = pds
         .http
         .post(format!("{}/xrpc/{method}", pds.url))

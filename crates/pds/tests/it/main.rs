@@ -16,9 +16,9 @@ mod clock;
 #[cfg(test)]
 mod cuts;
 #[cfg(test)]
-mod dns;
-#[cfg(test)]
 mod disk;
+#[cfg(test)]
+mod dns;
 #[cfg(test)]
 mod firehose;
 #[cfg(test)]

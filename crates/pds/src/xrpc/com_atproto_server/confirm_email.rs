@@ -3,7 +3,7 @@
 use axum::{extract::State, response::Response};
 use serde::Deserialize;
 
-use super::{super::shared::empty, usable_account};
+use super::super::shared::empty;
 use crate::{
     app::Shared,
     auth::{Session, Standard},
@@ -25,7 +25,7 @@ pub(in crate::xrpc) async fn handle(
 ) -> Result<Response, XrpcError> {
     let input: Input = body.parse()?;
     let now = app.now()?;
-    let account = usable_account(&app, &session.did).await?;
+    let account = app.free_account(&session.did).await?;
     let email = input.email.trim().to_lowercase();
     if account.email.as_deref() != Some(email.as_str()) {
         return Err(XrpcError::bad("InvalidEmail", "invalid email"));

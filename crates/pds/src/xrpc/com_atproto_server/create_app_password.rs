@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use serde::{Deserialize, Serialize};
 use store::AppPassword;
 
-use super::{super::shared::json, usable_account};
+use super::super::shared::json;
 use crate::{
     app::Shared,
     auth::{Full, Session, app_password},
@@ -43,7 +43,7 @@ pub(in crate::xrpc) async fn handle(
     if input.name.is_empty() || input.name.len() > NAME_BYTES_MAX {
         return Err(XrpcError::invalid_request(format!("name must have 1 to {NAME_BYTES_MAX} bytes")));
     }
-    let account = usable_account(&app, &session.did).await?;
+    let account = app.free_account(&session.did).await?;
     let present = app.store.read(move |r| r.app_passwords(&account)).await?;
     if present.len() >= APP_PASSWORDS_MAX {
         return Err(XrpcError::invalid_request(format!(

@@ -3,7 +3,7 @@
 use axum::{extract::State, response::Response};
 use serde::Serialize;
 
-use super::{super::shared::json, usable_account};
+use super::super::shared::json;
 use crate::{
     app::Shared,
     auth::{Full, Session},
@@ -24,7 +24,7 @@ pub(in crate::xrpc) async fn handle(
 ) -> Result<Response, XrpcError> {
     let by_default = |name: &str| if params.get(name).is_none() { Ok(true) } else { params.boolean(name) };
     let (include_used, create_available) = (by_default("includeUsed")?, by_default("createAvailable")?);
-    let account = usable_account(&app, &session.did).await?;
+    let account = app.free_account(&session.did).await?;
     let now = app.now()?;
     let did = session.did.clone();
     let mut codes = app.store.read(move |r| r.invites_of(did.as_str())).await?;

@@ -26,7 +26,6 @@ mod reset_password;
 mod revoke_app_password;
 mod update_email;
 
-use atproto::syntax::{AtIdentifier, Did};
 use axum::{http::StatusCode, response::Response};
 use data_encoding::BASE64;
 use platform::time::TrustedTime;
@@ -135,17 +134,6 @@ fn not_taken_down(account: &Account) -> Result<(), XrpcError> {
         ));
     }
     Ok(())
-}
-
-/// Reads the caller's account; a token outlives its account by up to its own life.
-///
-/// # Errors
-/// 403 `AccountNotFound`, 401 `AccountTakedown`.
-async fn usable_account(app: &App, did: &Did) -> Result<Account, XrpcError> {
-    let found = app.account(&AtIdentifier::Did(did.clone())).await?;
-    let account = found.ok_or_else(|| XrpcError::forbidden("AccountNotFound", "Account not found"))?;
-    not_taken_down(&account)?;
-    Ok(account)
 }
 
 /// Adds where the caller stands with the method's own rate limit.

@@ -2,7 +2,7 @@
 
 use axum::{extract::State, response::Response};
 
-use super::{super::shared::empty, usable_account, with_standing};
+use super::{super::shared::empty, with_standing};
 use crate::{
     app::Shared,
     auth::{Full, Session},
@@ -15,7 +15,7 @@ pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
     session: Session<Full>,
 ) -> Result<Response, XrpcError> {
-    let account = usable_account(&app, &session.did).await?;
+    let account = app.free_account(&session.did).await?;
     let standing = app.limiter.take_each(&limits::REQUEST_ACCOUNT_DELETE, session.did.as_str())?;
     app.codes.send(&account, Purpose::DeleteAccount, app.now()?).await?;
     Ok(with_standing(empty(), standing))

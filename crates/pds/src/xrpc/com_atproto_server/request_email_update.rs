@@ -3,7 +3,7 @@
 use axum::{extract::State, response::Response};
 use serde::Serialize;
 
-use super::{super::shared::json, usable_account, with_standing};
+use super::{super::shared::json, with_standing};
 use crate::{
     app::Shared,
     auth::{Full, Session},
@@ -22,7 +22,7 @@ pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
     session: Session<Full>,
 ) -> Result<Response, XrpcError> {
-    let account = usable_account(&app, &session.did).await?;
+    let account = app.free_account(&session.did).await?;
     let standing = app.limiter.take_each(&limits::REQUEST_EMAIL_UPDATE, session.did.as_str())?;
     if account.email.is_none() {
         return Err(XrpcError::invalid_request("account does not have an email address"));

@@ -4,7 +4,7 @@ use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use store::StoreError;
 
-use super::{super::shared::empty, usable_account};
+use super::super::shared::empty;
 use crate::{
     app::Shared,
     auth::{Full, Session},
@@ -28,7 +28,7 @@ pub(in crate::xrpc) async fn handle(
 ) -> Result<Response, XrpcError> {
     let input: Input = body.parse()?;
     let email = address::check(&input.email)?;
-    let account = usable_account(&app, &session.did).await?;
+    let account = app.free_account(&session.did).await?;
     let token = input.token.filter(|token| !token.is_empty());
     if token.is_none() && account.email_confirmed_at_us.is_some() {
         return Err(XrpcError::bad("TokenRequired", "confirmation token required"));
