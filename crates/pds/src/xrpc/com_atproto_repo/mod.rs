@@ -24,7 +24,8 @@ pub(super) fn routes() -> Vec<Route> {
         Route::query("com.atproto.repo.getRecord", get_record::handle).differs(
             "`atproto-proxy` does not count here: a caller who is not signed in must not choose whom this server asks.",
         ),
-        Route::query("com.atproto.repo.listRecords", list_records::handle),
+        Route::query("com.atproto.repo.listRecords", list_records::handle)
+            .differs("a page also ends, with a cursor, at 2 MiB of records"),
         Route::query("com.atproto.repo.describeRepo", describe_repo::handle),
         Route::procedure("com.atproto.repo.uploadBlob", upload_blob::handle)
             .auth("signed in, or a service token for this method"),

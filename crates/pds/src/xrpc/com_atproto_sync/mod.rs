@@ -22,7 +22,8 @@ pub(super) fn routes() -> Vec<Route> {
         Route::query("com.atproto.sync.getRepo", get_repo::handle),
         Route::query("com.atproto.sync.getCheckout", get_checkout::handle),
         Route::query("com.atproto.sync.getRecord", get_record::handle),
-        Route::query("com.atproto.sync.getBlocks", get_blocks::handle),
+        Route::query("com.atproto.sync.getBlocks", get_blocks::handle)
+            .differs("more than 2 MiB of records in one call are refused"),
         Route::query("com.atproto.sync.getLatestCommit", get_latest_commit::handle),
         Route::query("com.atproto.sync.getHead", get_head::handle),
         Route::query("com.atproto.sync.getRepoStatus", get_repo_status::handle),
