@@ -165,6 +165,11 @@ async fn every_procedure_has_its_body_limit_announced_or_not() {
         config.import_bytes_max = IMPORT_BYTES_MAX as u64;
         config.admin_password = Some(pds::config::Secret::new("admin".to_owned()));
         config.rate_limits.enabled = false;
+        // Bodies are bounded before they are passed on, so that nobody need answer there.
+        let nobody =
+            |did: &str| pds::config::Service { url: "http://localhost:1".to_owned(), did: did.to_owned() };
+        config.appview = Some(nobody("did:web:appview.test"));
+        config.report_service = Some(nobody("did:web:reports.test"));
     })
     .await;
     let alice = pds.account("alice").await;
@@ -189,7 +194,7 @@ async fn every_procedure_has_its_body_limit_announced_or_not() {
         let name = if answer.body.is_empty() { String::new() } else { answer.error().1 };
         (answer.status.as_u16(), name)
     };
-    let mut checked = 0;
+    let (mut checked, mut wrong) = (0, Vec::new());
     for procedure in pds::procedures() {
         let (kind, limit) = match body_of(procedure) {
             Body::Nothing => continue,
@@ -202,15 +207,17 @@ async fn every_procedure_has_its_body_limit_announced_or_not() {
                 continue;
             }
             let (status, name) = send(procedure, kind, limit + 1, chunked).await;
-            assert_eq!(status, 413, "{procedure}, chunked {chunked}: {name}");
-            assert!(name.starts_with("PayloadTooLarge"), "{procedure}: {name}");
+            if status != 413 || !name.starts_with("PayloadTooLarge") {
+                wrong.push(format!("{procedure}, chunked {chunked}: {status} {name}"));
+            }
         }
         // A blob of that size is taken.
-        if kind == "application/json" {
-            assert_ne!(send(procedure, kind, limit, false).await.0, 413, "{procedure} below its limit");
+        if kind == "application/json" && send(procedure, kind, limit, false).await.0 == 413 {
+            wrong.push(format!("{procedure}: refuses what is just within its limit"));
         }
         checked += 1;
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(checked >= 15, "{checked} procedures");
 }
 

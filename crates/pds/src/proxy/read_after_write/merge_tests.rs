@@ -1,3 +1,5 @@
+//! What is merged into an answer of the AppView, and what is left alone.
+
 use std::collections::BTreeMap;
 
 use atproto::syntax::{Did, Handle};
