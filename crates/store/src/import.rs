@@ -22,6 +22,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Store;
 use crate::account::{self, Account, Head, Status, tid_to_sql, time_to_sql};
+use crate::backlink::Backlink;
 use crate::error::StoreError;
 use crate::files::Spool;
 use crate::lifecycle::store_node;
@@ -413,15 +414,20 @@ impl Slice {
 }
 
 /// Walks the tree, which proves it sound, and sends everything to the writer. Returns the number of records.
+///
+/// Backlinks go last and in order, 16 bytes each until then: their keys are hashes, and a slice of them at a time would
+/// write most of their table anew.
 fn stage(blocks: &Blocks, commit: &Commit, repo: i64, rev: Tid, sender: &Sender) -> Result<u64, StoreError> {
     let mut slice = Slice::default();
     let (mut records, mut nodes) = (0, Vec::new());
+    let mut backlinks = Vec::new();
     for step in Walk::new(blocks, commit.data) {
         match step.map_err(tree_refused)? {
             Step::Node { cid, .. } => nodes.extend(blocks.find(&cid)),
             Step::Record { key, value } => {
                 let body = blocks.require(&value)?;
                 let blobs = check_record(&key, &value, &body)?;
+                backlinks.extend(Backlink::of(&key, &body));
                 slice.bytes += body.len();
                 slice.records.push((key, value, body, blobs));
                 records += 1;
@@ -445,6 +451,11 @@ fn stage(blocks: &Blocks, commit: &Commit, repo: i64, rev: Tid, sender: &Sender)
         }
     }
     sender.call(move |tx| slice.store(tx, repo, rev))?;
+    backlinks.sort_unstable();
+    for slice in backlinks.chunks(SLICE_ROWS) {
+        let slice = slice.to_vec();
+        sender.call(move |tx| slice.iter().try_for_each(|link| tx.insert_backlink(repo, *link)))?;
+    }
     Ok(records)
 }
 

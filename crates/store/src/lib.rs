@@ -8,6 +8,7 @@
 //! Nothing here speaks HTTP, resolves identities or chooses what a client hears.
 
 mod account;
+mod backlink;
 mod blob;
 mod config;
 mod env;
@@ -20,6 +21,7 @@ mod identity_change;
 mod import;
 mod invite;
 mod keys;
+mod lexicon;
 mod lifecycle;
 mod log;
 mod maintain;
@@ -55,6 +57,7 @@ pub use hold::{Hold, HoldKind};
 pub use identity_change::IdentityChange;
 pub use import::{Import, ImportError, Imported};
 pub use invite::{ADMIN, Invite, InviteOrder, InviteRights, InviteUse, NewInvite};
+pub use lexicon::{LEXICONS_KEPT, StoredLexicon};
 pub use lifecycle::Announcement;
 pub use maintain::Maintained;
 pub use read::{ANSWER_BYTES_MAX, Ahead, Counts, Reader, StoredRecord};

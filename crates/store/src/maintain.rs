@@ -211,6 +211,8 @@ fn prune_repos(tx: &mut Tx<'_>) -> Result<usize, StoreError> {
         "DELETE FROM node WHERE repo = ?1 AND cid IN (SELECT cid FROM node WHERE repo = ?1 LIMIT ?2)",
         "DELETE FROM record_blob WHERE repo = ?1 AND (cid, path) IN \
          (SELECT cid, path FROM record_blob WHERE repo = ?1 LIMIT ?2)",
+        "DELETE FROM backlink WHERE repo = ?1 AND (subject, tid) IN \
+         (SELECT subject, tid FROM backlink WHERE repo = ?1 LIMIT ?2)",
     ] {
         let removed = tx
             .conn

@@ -1,6 +1,7 @@
 //! Tests of the store as its callers use it.
 
 mod accounts;
+mod backlinks;
 mod blobs;
 mod exports;
 mod full_disk;

@@ -38,6 +38,9 @@ pub(crate) const REV_AHEAD_WAITED_US: u64 = 60_000_000;
 pub enum Change {
     /// Makes it; [`StoreError::RecordExists`] when it is there.
     Create(Record),
+    /// Makes it, and removes other records of its collection that are about the same: a second like, follow, repost or
+    /// block of one subject. [`StoreError::RecordExists`] when it is there.
+    CreateInPlaceOf(Record),
     /// Replaces it; [`StoreError::RecordNotFound`] when it is not there.
     Update(Record),
     /// Makes or replaces it.
@@ -168,6 +171,13 @@ fn change_tree<'r>(
         if !seen.insert(path.clone()) {
             return Err(StoreError::DuplicatePath { path });
         }
+        if let Change::CreateInPlaceOf(record) = &op.change {
+            for path in tx.rivals(repo, &path, record)? {
+                if seen.insert(path.clone()) {
+                    applied.extend(remove_rival(&source, tree, path)?);
+                }
+            }
+        }
         let current = tree.get(&source, &path).map_err(tree_failed)?;
         if let Some(expected) = op.swap_record
             && expected != current
@@ -175,9 +185,17 @@ fn change_tree<'r>(
             return Err(StoreError::InvalidSwap { current });
         }
         let record = match (&op.change, current) {
-            (Change::Create(_), Some(_)) => return Err(StoreError::RecordExists { path }),
+            (Change::Create(_) | Change::CreateInPlaceOf(_), Some(_)) => {
+                return Err(StoreError::RecordExists { path });
+            }
             (Change::Update(_), None) => return Err(StoreError::RecordNotFound { path }),
-            (Change::Create(record) | Change::Update(record) | Change::Put(record), _) => Some(record),
+            (
+                Change::Create(record)
+                | Change::CreateInPlaceOf(record)
+                | Change::Update(record)
+                | Change::Put(record),
+                _,
+            ) => Some(record),
             (Change::Delete, _) => None,
         };
         outcomes.push(match (record, current) {
@@ -202,6 +220,15 @@ fn change_tree<'r>(
 /// Tells whether a revision lies so far ahead that nothing may follow it: the repo needs repair.
 pub(crate) fn is_far_ahead(rev: Tid, now: TrustedTime) -> bool {
     rev.micros().saturating_sub(now.unix_micros()) > REV_AHEAD_WAITED_US
+}
+
+fn remove_rival<'r>(
+    source: &Nodes<'_>,
+    tree: &mut Tree,
+    path: String,
+) -> Result<Option<Applied<'r>>, StoreError> {
+    let previous = tree.delete(source, &path).map_err(tree_failed)?;
+    Ok(previous.map(|previous| Applied { path, record: None, previous: Some(previous) }))
 }
 
 /// Chooses the revision that follows the last one.
@@ -309,8 +336,12 @@ fn store_records(
     rev: Tid,
 ) -> Result<(), StoreError> {
     let doing = "storing a record";
+    for op in applied.iter().filter(|op| op.previous.is_some()) {
+        tx.remove_backlink(account.repo, &op.path)?;
+    }
     for op in applied {
         let Some(record) = op.record else { continue };
+        tx.add_backlink(account.repo, &op.path, &record.bytes)?;
         tx.conn
             .prepare_cached(
                 "INSERT INTO record (repo, path, cid, rev, body) VALUES (?1, ?2, ?3, ?4, ?5) \

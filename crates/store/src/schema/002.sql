@@ -62,9 +62,13 @@ CREATE TABLE change (
 CREATE TABLE ended_web (did TEXT PRIMARY KEY) WITHOUT ROWID, STRICT;
 
 -- Lexicons that were resolved; `body` NULL remembers that there was none.
-CREATE TABLE lexicon (
-    nsid TEXT PRIMARY KEY,
-    body BLOB,
-    fetched_at INTEGER NOT NULL,
-    used_at INTEGER NOT NULL
+CREATE TABLE lexicon (nsid TEXT PRIMARY KEY, body BLOB, fetched_at INTEGER NOT NULL) STRICT;
+
+-- Likes, reposts, follows and blocks by what they are about. `subject`: 64 bits of a hash of collection and subject,
+-- which finds candidates; `tid`: the record's name as a number. Other collections have no rows.
+CREATE TABLE backlink (
+    repo INTEGER NOT NULL,
+    subject INTEGER NOT NULL,
+    tid INTEGER NOT NULL,
+    PRIMARY KEY (repo, subject, tid)
 ) WITHOUT ROWID, STRICT;
