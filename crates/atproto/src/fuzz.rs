@@ -7,17 +7,19 @@
 use crate::cid::Cid;
 use crate::crypto::PublicKey;
 use crate::event::{Frame, decode_frame};
+use crate::lexicon::{Fault, Lexicon, Lexicons};
 use crate::mst::{MstError, Step, Tree, Walk, build_sorted, diff, layer_of};
-use crate::syntax::Did;
+use crate::syntax::{Did, Nsid, RecordKey};
 use crate::{car, cbor, data, repo};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 /// A body by its target's name.
 pub type Body = fn(&[u8]);
 
 /// All bodies, by the names of the targets in `fuzz/`.
-pub const BODIES: [(&str, Body); 8] = [
+pub const BODIES: [(&str, Body); 9] = [
     ("cbor", fuzz_cbor),
     ("json", fuzz_json),
     ("car", fuzz_car),
@@ -26,6 +28,7 @@ pub const BODIES: [(&str, Body); 8] = [
     ("commit", fuzz_commit),
     ("event", fuzz_event),
     ("repo", fuzz_repo),
+    ("lexicon", fuzz_lexicon),
 ];
 
 /// Whatever is accepted as DAG-CBOR is canonical, and the three ways of reading it agree.
@@ -222,3 +225,32 @@ pub fn fuzz_repo(input: &[u8]) {
 
 #[cfg(test)]
 mod tests;
+
+/// A hostile lexicon is read or refused, and a hostile record is checked by it or by a known one. A lexicon itself is a
+/// sound record of its own type as far as that says.
+pub fn fuzz_lexicon(input: &[u8]) {
+    let lexicon = Lexicon::from_cbor(input).ok().or_else(|| Lexicon::from_json(input).ok());
+    let mut lexicons = Lexicons::known().clone();
+    let mut collections = vec![Nsid::parse("app.bsky.feed.post").unwrap()];
+    if let Some(lexicon) = lexicon {
+        collections.push(lexicon.id().clone());
+        lexicons.insert(Arc::new(lexicon));
+        let key = RecordKey::parse("com.example.thing").unwrap();
+        let schema = Nsid::parse("com.atproto.lexicon.schema").unwrap();
+        if cbor::check(input).is_ok() {
+            assert_eq!(lexicons.check_record(&schema, &key, input), Ok(()));
+        }
+    }
+    let key = RecordKey::parse("3kznmn7xqxl22").unwrap();
+    for collection in collections {
+        let checked = lexicons.check_record(&collection, &key, input);
+        if let Err(error) = cbor::check(input) {
+            // Size and depth of what lexicons do not describe are the encoder's business.
+            let is_sized = matches!(error.why, cbor::Malformed::TooDeep | cbor::Malformed::TooManyItems);
+            assert!(is_sized || checked.is_err(), "what is no data is no record");
+        }
+        if let Err(Fault::Mismatch(mismatch)) = checked {
+            assert!(!mismatch.to_string().is_empty());
+        }
+    }
+}

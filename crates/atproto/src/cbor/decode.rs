@@ -256,7 +256,8 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    fn map_key(&mut self, previous: Option<&str>) -> Result<&'a str, DecodeError> {
+    /// Reads a map key that must come after the previous one in canonical order.
+    pub(crate) fn map_key(&mut self, previous: Option<&str>) -> Result<&'a str, DecodeError> {
         let at = self.at();
         let Head::Text(length) = self.head()? else {
             return Err(DecodeError { at, why: Malformed::KeyNotText });

@@ -56,7 +56,13 @@ fn corpus() -> Vec<Vec<u8>> {
     let frame = commit_frame(7, time, &event).unwrap();
     let error = error_frame("FutureCursor", "the cursor is ahead");
     let ops = (0..2000u32).map(|n| u8::try_from(n.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
+    let lexicon = br##"{"lexicon":1,"id":"com.example.thing","defs":{"main":{"type":"record","key":"any",
+        "record":{"type":"object","required":["text"],"properties":{"text":{"type":"string","maxGraphemes":9},
+        "list":{"type":"array","items":{"type":"ref","ref":"#main"}},"n":{"type":"integer","minimum":-3},
+        "u":{"type":"union","refs":["#main"]},"image":{"type":"blob","accept":["image/*"]}}}}}}"##;
     let mut corpus = vec![
+        lexicon.to_vec(),
+        data::json_to_cbor(lexicon).unwrap(),
         json.to_vec(),
         record,
         slice,

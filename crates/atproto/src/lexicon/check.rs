@@ -227,8 +227,10 @@ pub(super) fn value(lexicons: &Lexicons, schema: &Schema, data: &mut Decoder<'_>
 pub(super) fn object(lexicons: &Lexicons, rules: &Object, data: &mut Decoder<'_>, depth: usize) -> Checked {
     expect(data, Kind::Map, "an object")?;
     let mut properties = rules.properties.iter().peekable();
+    let mut previous = None;
     for _ in 0..data.map().map_err(unreadable)? {
-        let key = data.text().map_err(unreadable)?;
+        let key = data.map_key(previous).map_err(unreadable)?;
+        previous = Some(key);
         let order = |name: &str| key_order(name.as_bytes(), key.as_bytes());
         while let Some(passed) = properties.next_if(|property| order(&property.name) == Ordering::Less) {
             if passed.required {
