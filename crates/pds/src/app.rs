@@ -22,6 +22,7 @@ use crate::{
     error::XrpcError,
     firehose::Subscribers,
     identity::Resolver,
+    lexicons::Registry,
     limits::{self, Limiter, places::Places},
     mail::Mailer,
     metrics::Metrics,
@@ -58,6 +59,8 @@ pub(crate) struct App {
     pub(crate) codes: Codes,
     /// Passes calls on to other servers.
     pub(crate) upstreams: Upstreams,
+    /// The types of record that are known.
+    pub(crate) lexicons: Registry,
     /// Sign-ups under way.
     pub(crate) creations: Creations,
     /// Counts the firehose's subscribers.

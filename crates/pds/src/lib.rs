@@ -19,7 +19,7 @@ pub mod identity;
 mod identity_change;
 mod input;
 mod invites;
-mod known_records;
+mod lexicons;
 pub mod limits;
 pub mod mail;
 mod metrics;
@@ -285,6 +285,7 @@ async fn assemble(
         identity,
         plc,
         upstreams: proxy::Upstreams::new(clock.clone()).map_err(RunError::Outbound)?,
+        lexicons: lexicons::Registry::new(config.dev_mode, clock.clone()).map_err(RunError::Outbound)?,
         creations: Creations::default(),
         subscribers: Subscribers::default(),
         relays: relay::Board::default(),

@@ -67,6 +67,8 @@ pub(crate) enum Outbound {
     Proxy,
     /// The relays.
     Relay,
+    /// Lexicons.
+    Lexicon,
 }
 
 impl Outbound {
@@ -76,6 +78,7 @@ impl Outbound {
             Self::Identity => "identity",
             Self::Proxy => "proxy",
             Self::Relay => "relay",
+            Self::Lexicon => "lexicon",
         }
     }
 }

@@ -28,6 +28,8 @@ mod identity;
 #[cfg(test)]
 mod invites;
 #[cfg(test)]
+mod lexicons;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod mail;

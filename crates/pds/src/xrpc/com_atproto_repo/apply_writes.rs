@@ -2,22 +2,19 @@
 
 use std::borrow::Cow;
 
-use atproto::{cid::Cid, syntax::Did};
+use atproto::{
+    cid::Cid,
+    data::Record,
+    syntax::{Nsid, RecordKey},
+};
 use axum::{extract::State, response::Response};
-use platform::time::TrustedTime;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use store::{Change, Op};
 
-use super::{
-    super::shared::json,
-    write::{
-        CommitMeta, Prepared, WriteJson, collection, display, optional_cid, prepare, record_key,
-        record_key_or_new, submit, uri,
-    },
-};
+use super::write::{Call, CommitMeta, Prepared, Terms, WriteJson, collection, display, record_key, uri};
 use crate::{
-    app::{App, Shared},
+    app::Shared,
     auth::{Session, Standard},
     error::XrpcError,
     limits::{CREATE_POINTS, DELETE_POINTS, UPDATE_POINTS},
@@ -86,27 +83,21 @@ pub(in crate::xrpc) async fn handle(
     body: WriteJson,
 ) -> Result<Response, XrpcError> {
     let input: Input<'_> = body.parse()?;
-    app.own_repo(&input.repo, &session.did).await?;
+    let points = input.writes.iter().map(WriteInput::points).fold(0, u32::saturating_add);
+    let terms =
+        Terms { repo: &input.repo, swap_commit: input.swap_commit.as_deref(), validate: input.validate };
+    let call = Call::begin(&app, session.did, terms, points).await?;
     if input.writes.len() > WRITES_MAX {
         return Err(XrpcError::invalid_request(format!("Too many writes. Max: {WRITES_MAX}")));
     }
-    let points = input.writes.iter().map(WriteInput::points).fold(0, u32::saturating_add);
-    let standing = app.take_write_points(&session.did, points)?;
-    let swap_commit = optional_cid("swapCommit", input.swap_commit.as_deref())?;
-    let now = app.now()?;
     let mut ops = Vec::with_capacity(input.writes.len());
     let mut results = Vec::with_capacity(input.writes.len());
     for write in &input.writes {
-        let (op, result) = write.prepare(&app, &session.did, now, input.validate)?;
+        let (op, result) = write.prepare(&call).await?;
         ops.push(op);
         results.push(result);
     }
-    let written = submit(&app, session.did, ops, swap_commit).await?;
-    let mut response = json(&Output { commit: CommitMeta::of(&written), results });
-    if let Some(standing) = standing {
-        response.extensions_mut().insert(standing);
-    }
-    Ok(response)
+    call.commit(ops, |commit| Output { commit, results }).await
 }
 
 impl WriteInput<'_> {
@@ -123,47 +114,43 @@ impl WriteInput<'_> {
         }
     }
 
-    fn prepare(
-        &self,
-        app: &App,
-        did: &Did,
-        now: TrustedTime,
-        validate: Option<bool>,
-    ) -> Result<(Op, WriteOutput), XrpcError> {
+    async fn prepare(&self, call: &Call<'_>) -> Result<(Op, WriteOutput), XrpcError> {
         let collection = collection(&self.collection)?;
-        let rkey = || self.rkey.as_deref().ok_or_else(|| missing("rkey"));
+        let rkey = || record_key(self.rkey.as_deref().ok_or_else(|| missing("rkey"))?);
         let value = || self.value.ok_or_else(|| missing("value"));
-        Ok(match self.action() {
+        let (rkey, change, result) = match self.action() {
             "#create" => {
-                let rkey = record_key_or_new(app, self.rkey.as_deref(), now)?;
-                let Prepared { record, status } = prepare(value()?, &collection, validate)?;
-                let done =
-                    Done { uri: uri(did, &collection, &rkey), cid: record.cid, validation_status: status };
-                (
-                    Op { collection, rkey, change: Change::Create(record), swap_record: None },
-                    WriteOutput::Create(done),
-                )
+                let rkey = call.record_key_or_new(self.rkey.as_deref())?;
+                let Prepared { record, status } = call.prepare(value()?, &collection, &rkey).await?;
+                let done = Done::new(call, &collection, &rkey, &record, status);
+                (rkey, Change::Create(record), WriteOutput::Create(done))
             }
             "#update" => {
-                let rkey = record_key(rkey()?)?;
-                let Prepared { record, status } = prepare(value()?, &collection, validate)?;
-                let done =
-                    Done { uri: uri(did, &collection, &rkey), cid: record.cid, validation_status: status };
-                (
-                    Op { collection, rkey, change: Change::Update(record), swap_record: None },
-                    WriteOutput::Update(done),
-                )
+                let rkey = rkey()?;
+                let Prepared { record, status } = call.prepare(value()?, &collection, &rkey).await?;
+                let done = Done::new(call, &collection, &rkey, &record, status);
+                (rkey, Change::Update(record), WriteOutput::Update(done))
             }
-            "#delete" => {
-                let rkey = record_key(rkey()?)?;
-                (Op { collection, rkey, change: Change::Delete, swap_record: None }, WriteOutput::Delete {})
-            }
+            "#delete" => (rkey()?, Change::Delete, WriteOutput::Delete {}),
             _ => {
                 return Err(XrpcError::invalid_request(
                     "writes: $type must name a create, an update or a delete",
                 ));
             }
-        })
+        };
+        Ok((Op { collection, rkey, change, swap_record: None }, result))
+    }
+}
+
+impl Done {
+    fn new(
+        call: &Call<'_>,
+        collection: &Nsid,
+        rkey: &RecordKey,
+        record: &Record,
+        status: Option<&'static str>,
+    ) -> Self {
+        Self { uri: uri(&call.did, collection, rkey), cid: record.cid, validation_status: status }
     }
 }
 

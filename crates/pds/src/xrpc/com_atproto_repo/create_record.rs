@@ -1,19 +1,14 @@
-//! `com.atproto.repo.createRecord`: writes a new record.
+//! `com.atproto.repo.createRecord`: writes a new record. A second like, follow, repost or block of one subject takes the
+//! place of the first, in the same commit.
 
 use std::borrow::Cow;
 
 use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use store::{Change, Op};
+use store::Op;
 
-use super::{
-    super::shared::json,
-    write::{
-        CommitMeta, Prepared, WriteJson, Written, collection, optional_cid, prepare, record_key_or_new,
-        submit, uri,
-    },
-};
+use super::write::{Call, Prepared, Terms, WriteJson, Written, collection, uri};
 use crate::{
     app::Shared,
     auth::{Session, Standard},
@@ -44,19 +39,13 @@ pub(in crate::xrpc) async fn handle(
     body: WriteJson,
 ) -> Result<Response, XrpcError> {
     let input: Input<'_> = body.parse()?;
-    app.own_repo(&input.repo, &session.did).await?;
-    let standing = app.take_write_points(&session.did, CREATE_POINTS)?;
+    let terms =
+        Terms { repo: &input.repo, swap_commit: input.swap_commit.as_deref(), validate: input.validate };
+    let call = Call::begin(&app, session.did, terms, CREATE_POINTS).await?;
     let collection = collection(&input.collection)?;
-    let rkey = record_key_or_new(&app, input.rkey.as_deref(), app.now()?)?;
-    let swap_commit = optional_cid("swapCommit", input.swap_commit.as_deref())?;
-    let Prepared { record, status } = prepare(input.record, &collection, input.validate)?;
-    let (cid, uri) = (record.cid, uri(&session.did, &collection, &rkey));
-    let op = Op { collection, rkey, change: Change::Create(record), swap_record: None };
-    let result = submit(&app, session.did, vec![op], swap_commit).await?;
-    let mut response =
-        json(&Written { uri, cid, commit: CommitMeta::of(&result), validation_status: status });
-    if let Some(standing) = standing {
-        response.extensions_mut().insert(standing);
-    }
-    Ok(response)
+    let rkey = call.record_key_or_new(input.rkey.as_deref())?;
+    let Prepared { record, status } = call.prepare(input.record, &collection, &rkey).await?;
+    let (cid, uri) = (record.cid, uri(&call.did, &collection, &rkey));
+    let op = Op { change: call.creation(record), collection, rkey, swap_record: None };
+    call.commit(vec![op], |commit| Written { uri, cid, commit, validation_status: status }).await
 }

@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 use store::{Change, Op};
 
 use super::{
-    super::shared::json,
     put_record::present,
-    write::{CommitMeta, collection, optional_cid, record_key, submit},
+    write::{Call, CommitMeta, Terms, collection, optional_cid, record_key},
 };
 use crate::{
     app::Shared,
@@ -46,21 +45,15 @@ pub(in crate::xrpc) async fn handle(
     body: Json,
 ) -> Result<Response, XrpcError> {
     let input: Input<'_> = body.parse()?;
-    app.own_repo(&input.repo, &session.did).await?;
-    let standing = app.take_write_points(&session.did, DELETE_POINTS)?;
+    let terms = Terms { repo: &input.repo, swap_commit: input.swap_commit.as_deref(), validate: None };
+    let call = Call::begin(&app, session.did, terms, DELETE_POINTS).await?;
     let collection = collection(&input.collection)?;
     let rkey = record_key(&input.rkey)?;
-    let swap_commit = optional_cid("swapCommit", input.swap_commit.as_deref())?;
     let swap_record = match input.swap_record {
         Some(None) => return Err(XrpcError::bad("InvalidSwap", "swapRecord: null cannot hold for a delete")),
         Some(Some(text)) => optional_cid("swapRecord", Some(&text))?,
         None => None,
     };
     let op = Op { collection, rkey, change: Change::Delete, swap_record: swap_record.map(Some) };
-    let result = submit(&app, session.did, vec![op], swap_commit).await?;
-    let mut response = json(&Output { commit: CommitMeta::of(&result) });
-    if let Some(standing) = standing {
-        response.extensions_mut().insert(standing);
-    }
-    Ok(response)
+    call.commit(vec![op], |commit| Output { commit }).await
 }

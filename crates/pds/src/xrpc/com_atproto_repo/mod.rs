@@ -14,13 +14,18 @@ mod write;
 
 use super::route::Route;
 
+/// Where the check of records differs from the reference's.
+const CHECKED: &str = "Record types beyond the built-in ones are checked by the lexicons that their authors published, \
+    once these were looked up: validationStatus then is valid, and a record that breaks its lexicon is refused. Record \
+    keys are not searched for offensive words: they are names for machines, and such lists err.";
+
 /// The methods of this namespace.
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::procedure("com.atproto.repo.createRecord", create_record::handle),
-        Route::procedure("com.atproto.repo.putRecord", put_record::handle),
+        Route::procedure("com.atproto.repo.createRecord", create_record::handle).differs(CHECKED),
+        Route::procedure("com.atproto.repo.putRecord", put_record::handle).differs(CHECKED),
         Route::procedure("com.atproto.repo.deleteRecord", delete_record::handle),
-        Route::procedure("com.atproto.repo.applyWrites", apply_writes::handle),
+        Route::procedure("com.atproto.repo.applyWrites", apply_writes::handle).differs(CHECKED),
         Route::query("com.atproto.repo.getRecord", get_record::handle).differs(
             "`atproto-proxy` does not count here: a caller who is not signed in must not choose whom this server asks.",
         ),

@@ -9,12 +9,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use store::{Change, Op};
 
-use super::{
-    super::shared::json,
-    write::{
-        CommitMeta, Prepared, WriteJson, Written, collection, optional_cid, prepare, record_key, submit, uri,
-    },
-};
+use super::write::{Call, Prepared, Terms, WriteJson, Written, collection, optional_cid, record_key, uri};
 use crate::{
     app::Shared,
     auth::{Session, Standard},
@@ -55,21 +50,15 @@ pub(in crate::xrpc) async fn handle(
     body: WriteJson,
 ) -> Result<Response, XrpcError> {
     let input: Input<'_> = body.parse()?;
-    app.own_repo(&input.repo, &session.did).await?;
-    let standing = app.take_write_points(&session.did, UPDATE_POINTS)?;
+    let terms =
+        Terms { repo: &input.repo, swap_commit: input.swap_commit.as_deref(), validate: input.validate };
+    let call = Call::begin(&app, session.did, terms, UPDATE_POINTS).await?;
     let collection = collection(&input.collection)?;
     let rkey = record_key(&input.rkey)?;
-    let swap_commit = optional_cid("swapCommit", input.swap_commit.as_deref())?;
     let swap_record: Option<Option<Cid>> =
         input.swap_record.map(|swap| optional_cid("swapRecord", swap.as_deref())).transpose()?;
-    let Prepared { record, status } = prepare(input.record, &collection, input.validate)?;
-    let (cid, uri) = (record.cid, uri(&session.did, &collection, &rkey));
+    let Prepared { record, status } = call.prepare(input.record, &collection, &rkey).await?;
+    let (cid, uri) = (record.cid, uri(&call.did, &collection, &rkey));
     let op = Op { collection, rkey, change: Change::Put(record), swap_record };
-    let result = submit(&app, session.did, vec![op], swap_commit).await?;
-    let mut response =
-        json(&Written { uri, cid, commit: CommitMeta::of(&result), validation_status: status });
-    if let Some(standing) = standing {
-        response.extensions_mut().insert(standing);
-    }
-    Ok(response)
+    call.commit(vec![op], |commit| Written { uri, cid, commit, validation_status: status }).await
 }

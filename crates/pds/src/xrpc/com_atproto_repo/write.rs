@@ -1,4 +1,4 @@
-//! What the four write methods share: input fields, records made ready, the store's write, and the answers' parts.
+//! What the four write methods share: the call from its input to its answer, and the parts of both.
 
 use std::sync::atomic::Ordering;
 
@@ -8,16 +8,18 @@ use atproto::{
     syntax::{Did, Nsid, RecordKey},
     tid::Tid,
 };
-use platform::time::TrustedTime;
+use axum::response::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use store::{Op, WriteRequest, WriteResult};
+use store::{Change, Op, WriteRequest, WriteResult};
 
+use super::super::shared::json;
 use crate::{
-    app::App,
+    app::Shared,
     error::XrpcError,
     input::{RECORD_JSON_BYTES_MAX, field},
-    known_records,
+    lexicons,
+    limits::Standing,
 };
 
 /// Body of a write method.
@@ -33,18 +35,6 @@ pub(super) fn record_key(text: &str) -> Result<RecordKey, XrpcError> {
     field("rkey", text, RecordKey::parse)
 }
 
-/// The given record key, or a new one made from the time.
-pub(super) fn record_key_or_new(
-    app: &App,
-    text: Option<&str>,
-    now: TrustedTime,
-) -> Result<RecordKey, XrpcError> {
-    match text {
-        Some(text) => record_key(text),
-        None => record_key(app.record_keys.next(now).as_str()),
-    }
-}
-
 /// Parses an optional CID of a JSON body.
 pub(super) fn optional_cid(name: &str, text: Option<&str>) -> Result<Option<Cid>, XrpcError> {
     text.map(|t| field(name, t, Cid::parse)).transpose()
@@ -56,44 +46,95 @@ pub(super) struct Prepared {
     pub(super) status: Option<&'static str>,
 }
 
-/// Turns a record of a JSON body into what is stored.
-///
-/// `validate`: absent checks what is known, true demands that it is known, false looks at nothing. What is known is
-/// checked at its outermost level only, so that a record is never called `valid`.
-pub(super) fn prepare(
-    json: &RawValue,
-    collection: &Nsid,
-    validate: Option<bool>,
-) -> Result<Prepared, XrpcError> {
-    let status = match validate {
-        Some(false) => None,
-        None | Some(true) => {
-            if !known_records::check(collection, json)? && validate == Some(true) {
-                return Err(XrpcError::invalid_request(format!("Unknown lexicon type: {collection}")));
-            }
-            Some("unknown")
-        }
-    };
-    let record = record_to_cbor(json.get().as_bytes(), collection)
-        .map_err(|e| XrpcError::invalid_request(format!("Invalid record: {e}")).because(format!("{e:?}")))?;
-    if record.blobs.iter().any(BlobRef::is_legacy) {
-        return Err(XrpcError::invalid_request("Legacy blobs not allowed"));
-    }
-    Ok(Prepared { record, status })
+/// What the input of every write method says about the whole call.
+pub(super) struct Terms<'a> {
+    /// Whose repo: a DID or handle.
+    pub(super) repo: &'a str,
+    /// The commit that must be the newest.
+    pub(super) swap_commit: Option<&'a str>,
+    /// Whether records are checked: absent, those of known types.
+    pub(super) validate: Option<bool>,
 }
 
-/// Writes, and notes when.
-pub(super) async fn submit(
-    app: &App,
-    did: Did,
-    ops: Vec<Op>,
+/// One call of a write method, from its input to its answer.
+pub(super) struct Call<'a> {
+    app: &'a Shared,
+    pub(super) did: Did,
     swap_commit: Option<Cid>,
-) -> Result<WriteResult, XrpcError> {
-    let result = app.store.write(WriteRequest { did, ops, swap_commit }).await?;
-    if let Some(commit) = &result.commit {
-        app.last_write_us.fetch_max(commit.rev.micros(), Ordering::Relaxed);
+    validate: Option<bool>,
+    standing: Option<Standing>,
+}
+
+impl<'a> Call<'a> {
+    /// Checks that the repo is the caller's own and that it may write so much now.
+    ///
+    /// # Errors
+    /// 401 for another's repo, 429, 400 for input that does not parse.
+    pub(super) async fn begin(
+        app: &'a Shared,
+        did: Did,
+        terms: Terms<'_>,
+        points: u32,
+    ) -> Result<Self, XrpcError> {
+        app.own_repo(terms.repo, &did).await?;
+        let standing = app.take_write_points(&did, points)?;
+        let swap_commit = optional_cid("swapCommit", terms.swap_commit)?;
+        Ok(Self { app, did, swap_commit, validate: terms.validate, standing })
     }
-    Ok(result)
+
+    /// The given record key, or a new one made from the time.
+    pub(super) fn record_key_or_new(&self, text: Option<&str>) -> Result<RecordKey, XrpcError> {
+        match text {
+            Some(text) => record_key(text),
+            None => record_key(self.app.record_keys.next(self.app.now()?).as_str()),
+        }
+    }
+
+    /// Turns a record of the input into what is stored, and checks it as the caller wished.
+    ///
+    /// # Errors
+    /// 400 naming what is wrong with it.
+    pub(super) async fn prepare(
+        &self,
+        json: &RawValue,
+        collection: &Nsid,
+        rkey: &RecordKey,
+    ) -> Result<Prepared, XrpcError> {
+        let record = record_to_cbor(json.get().as_bytes(), collection).map_err(|e| {
+            XrpcError::invalid_request(format!("Invalid record: {e}")).because(format!("{e:?}"))
+        })?;
+        let status = lexicons::check(self.app, collection, rkey, &record, self.validate).await?;
+        if record.blobs.iter().any(BlobRef::is_legacy) {
+            return Err(XrpcError::invalid_request("Legacy blobs are not allowed"));
+        }
+        Ok(Prepared { record, status })
+    }
+
+    /// How a record is created: in place of others about the same, unless the caller wants no checks.
+    pub(super) fn creation(&self, record: Record) -> Change {
+        if self.validate == Some(false) { Change::Create(record) } else { Change::CreateInPlaceOf(record) }
+    }
+
+    /// Writes, and answers with what `answer` makes of the commit.
+    ///
+    /// # Errors
+    /// Those of [`store::Store::write`].
+    pub(super) async fn commit<T: Serialize>(
+        self,
+        ops: Vec<Op>,
+        answer: impl FnOnce(Option<CommitMeta>) -> T,
+    ) -> Result<Response, XrpcError> {
+        let request = WriteRequest { did: self.did, ops, swap_commit: self.swap_commit };
+        let result = self.app.store.write(request).await?;
+        if let Some(commit) = &result.commit {
+            self.app.last_write_us.fetch_max(commit.rev.micros(), Ordering::Relaxed);
+        }
+        let mut response = json(&answer(CommitMeta::of(&result)));
+        if let Some(standing) = self.standing {
+            response.extensions_mut().insert(standing);
+        }
+        Ok(response)
+    }
 }
 
 /// `com.atproto.repo.defs#commitMeta`.
@@ -106,7 +147,7 @@ pub(super) struct CommitMeta {
 }
 
 impl CommitMeta {
-    pub(super) fn of(result: &WriteResult) -> Option<Self> {
+    fn of(result: &WriteResult) -> Option<Self> {
         result.commit.as_ref().map(|c| Self { cid: c.cid, rev: c.rev })
     }
 }
