@@ -23,7 +23,6 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header, request::Parts},
     response::Response,
 };
-use store::Status;
 
 pub(crate) use self::upstream::{Sent, Upstreams};
 use self::{
@@ -194,8 +193,7 @@ impl Passage {
 pub(crate) async fn check_standing(app: &App, did: &Did, scope: Scope) -> Result<(), XrpcError> {
     let account = app.account(&AtIdentifier::Did(did.clone())).await?;
     let account = account.ok_or_else(|| XrpcError::forbidden("AccountNotFound", "Account not found"))?;
-    let hidden = matches!(account.status, Status::Takendown | Status::Suspended);
-    if hidden && scope != Scope::Takendown {
+    if account.hold.is_some() && scope != Scope::Takendown {
         return Err(store::StoreError::AccountInactive { status: account.status }.into());
     }
     Ok(())

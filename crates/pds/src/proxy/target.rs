@@ -73,10 +73,10 @@ pub(crate) fn wanted<'a>(
         let appview = config.appview.as_ref().filter(|ours| ours.did == did && service == APPVIEW);
         return Ok(appview.map_or(Wanted::Named { did, service }, Wanted::Configured));
     }
-    let service = if method == "com.atproto.moderation.createReport" || method.starts_with("tools.ozone.") {
-        &config.report_service
-    } else {
-        &config.appview
+    let service = match method {
+        "com.atproto.moderation.createReport" => &config.report_service,
+        _ if method.starts_with("tools.ozone.") => &config.moderation_service,
+        _ => &config.appview,
     };
     let none = || XrpcError::invalid_request(format!("No service configured for {method}"));
     service.as_ref().map(Wanted::Configured).ok_or_else(none)
@@ -194,10 +194,19 @@ mod tests {
             let refused = wanted(&config, &none, method).unwrap_err();
             assert_eq!(refused.message(), format!("No service configured for {method}"));
         }
-        config.report_service =
-            Some(Service { url: "https://mod.example.com".to_owned(), did: "did:web:mod".to_owned() });
-        let report = Wanted::Configured(config.report_service.as_ref().unwrap());
-        assert_eq!(wanted(&config, &none, "com.atproto.moderation.createReport").unwrap(), report);
+        let service =
+            |did: &str| Some(Service { url: "https://mod.example.com".to_owned(), did: did.to_owned() });
+        config.report_service = service("did:web:reports");
+        config.moderation_service = service("did:web:moderation");
+        for (method, did) in [
+            ("com.atproto.moderation.createReport", "did:web:reports"),
+            ("tools.ozone.moderation.emitEvent", "did:web:moderation"),
+        ] {
+            let Wanted::Configured(found) = wanted(&config, &none, method).unwrap() else {
+                panic!("{method}")
+            };
+            assert_eq!(found.did, did);
+        }
     }
 
     #[test]
