@@ -2,8 +2,11 @@
 // what reached it.
 import http from 'node:http'
 
-/** A rev older than any that a server makes today: an AppView that lags behind. */
+/** A rev older than any that a server makes today. */
 const OLD_REV = '2222222222222'
+
+/** Up to which rev this AppView knows each account's repo; told by `app.bsky.test.rev`. */
+const revs = new Map()
 
 /** Headers of one hop, which say nothing of the caller. */
 const OF_THE_HOP = new Set(['host', 'connection', 'keep-alive', 'content-length', 'transfer-encoding'])
@@ -37,19 +40,6 @@ const canned = {
   'app.bsky.feed.getTimeline': () => ({ feed: [], cursor: 'next' }),
   'app.bsky.feed.getAuthorFeed': () => ({ feed: [] }),
   'app.bsky.feed.getActorLikes': () => ({ feed: [] }),
-  'app.bsky.feed.getFeedGenerator': (params, own) => ({
-    view: {
-      uri: params.get('feed'),
-      cid: 'bafyreidfayvfuwqa7qlnopdjiqrxzs6blmoeu4rujcjtnci5beludirz2a',
-      did: own.did,
-      creator: profile(own.did),
-      displayName: 'feed',
-      indexedAt: '2026-01-01T00:00:00.000Z',
-    },
-    isOnline: true,
-    isValid: true,
-  }),
-  'app.bsky.feed.getFeed': () => ({ feed: [] }),
   'com.atproto.moderation.createReport': () => ({
     id: 7,
     reasonType: 'com.atproto.moderation.defs#reasonSpam',
@@ -81,6 +71,10 @@ const wanted = {
     etag: '"upstream"',
   }),
   drop: (request) => request.socket.destroy(),
+  rev: (request, response, params) => {
+    revs.set(tokenOf(request.headers.authorization)?.iss, params.get('rev'))
+    answer(response, 200, {})
+  },
   empty: (_request, response) => {
     response.writeHead(200)
     response.end()
@@ -94,6 +88,13 @@ const wanted = {
     response.end()
   },
 }
+
+/** The record of a feed generator, which the servers ask for before they ask the feed. */
+const generator = (params, own) => ({
+  uri: `at://${params.get('repo')}/app.bsky.feed.generator/${params.get('rkey')}`,
+  cid: 'bafyreidfayvfuwqa7qlnopdjiqrxzs6blmoeu4rujcjtnci5beludirz2a',
+  value: { $type: 'app.bsky.feed.generator', did: own.did, displayName: 'feed', createdAt: '2026-01-01T00:00:00.000Z' },
+})
 
 const answer = (response, status, value, headers = {}) => {
   const body = Buffer.from(JSON.stringify(value))
@@ -112,7 +113,9 @@ export const startAppview = async () => {
       const method = pathname.replace('/xrpc/', '')
       const test = /^app\.bsky\.test\.(\w+)$/.exec(method)?.[1]
       if (test) return wanted[test](request, response, searchParams, Buffer.concat(parts))
-      if (canned[method]) return answer(response, 200, canned[method](searchParams, own), { 'atproto-repo-rev': OLD_REV })
+      const rev = revs.get(tokenOf(request.headers.authorization)?.iss) ?? OLD_REV
+      if (canned[method]) return answer(response, 200, canned[method](searchParams), { 'atproto-repo-rev': rev })
+      if (searchParams.get('collection') === 'app.bsky.feed.generator') return answer(response, 200, generator(searchParams, own))
       return answer(response, 200, told(request, Buffer.concat(parts)))
     })
   })

@@ -1,6 +1,6 @@
 // Makes the same calls on the reference PDS and on Perch, and says where they differ.
-//   node run.mjs --perch PROGRAM --reference FOLDER --folder FOLDER [--only WORD]... [--all]
-// FOLDER of the reference holds its packages and start scripts. `--only` plays the stories whose name has the word;
+//   node run.mjs --perch PROGRAM --reference FOLDER --clients FOLDER --folder FOLDER [--only WORD]... [--all]
+// The reference's folder holds its packages and start scripts, that of the clients the SDK. `--only` plays the stories whose name has the word;
 // `--all` tells the deviations too that `deviations.json` excuses. Ends with 1 when something differs that is not excused.
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
@@ -9,6 +9,8 @@ import { Deviations } from './deviations.mjs'
 import { follow } from './firehose.mjs'
 import { generic } from './generic.mjs'
 import { methods } from './methods.mjs'
+import { migrations } from './migration.mjs'
+import { playSdk } from './sdk.mjs'
 import { compareEvents, playStory, settle } from './story.mjs'
 import { stories } from './cases/index.mjs'
 import { startWorld } from './world.mjs'
@@ -16,6 +18,7 @@ import { startWorld } from './world.mjs'
 const { values: options } = parseArgs({
   options: {
     perch: { type: 'string' },
+    clients: { type: 'string' },
     reference: { type: 'string' },
     folder: { type: 'string' },
     only: { type: 'string', multiple: true },
@@ -53,6 +56,18 @@ try {
     })
     told.push({ story, vars })
     say(`${story.name}: ${story.steps.length} calls, ${((performance.now() - from) / 1000).toFixed(1)} s`)
+  }
+  if (wanted({ name: 'migration' })) {
+    const from = performance.now()
+    steps += await migrations(world, hoses, (where, difference) => report.push({ story: 'migration', case: where, ...difference }))
+    say(`migration both ways: ${((performance.now() - from) / 1000).toFixed(1)} s`)
+  }
+  if (wanted({ name: 'sdk' })) {
+    const from = performance.now()
+    steps += await playSdk(options.clients, world, (name, error) => report.push({
+      story: 'sdk', case: name, method: '@atproto/api', field: 'sdk', reference: 'works', perch: String(error.stack ?? error).slice(0, 500),
+    }))
+    say(`the SDK on Perch: ${((performance.now() - from) / 1000).toFixed(1)} s`)
   }
   await settle(world, hoses)
   for (const { story, vars } of told) {

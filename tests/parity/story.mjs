@@ -18,9 +18,9 @@ export class Missing extends Error {}
 const fill = (value, vars) => {
   if (typeof value === 'function') return value(vars)
   if (typeof value === 'string') {
-    const whole = /^\{([\w.]+)\}$/.exec(value)
+    const whole = /^\{([\w.$]+)\}$/.exec(value)
     if (whole) return lookUp(vars, whole[1])
-    return value.replace(/\{([\w.]+)\}/g, (_, name) => lookUp(vars, name))
+    return value.replace(/\{([\w.$]+)\}/g, (_, name) => lookUp(vars, name))
   }
   if (Buffer.isBuffer(value) || value === null || typeof value !== 'object') return value
   if (Array.isArray(value)) return value.map((one) => fill(one, vars))

@@ -116,7 +116,7 @@ impl App {
         match account {
             Some(account) if account.did == *signed_in => Ok(()),
             Some(_) => Err(XrpcError::auth_required("Authentication Required")),
-            None => Err(XrpcError::invalid_request(format!("Could not find repo: {repo}"))),
+            None => Err(XrpcError::forbidden("AccountNotFound", format!("Could not find repo: {repo}"))),
         }
     }
 

@@ -382,7 +382,7 @@ pub(crate) async fn require_free(app: &App, handle: &Handle, did: &Did) -> Resul
 
 fn parse(text: &str) -> Result<Handle, XrpcError> {
     Handle::parse(text.trim().trim_start_matches('@').to_ascii_lowercase().as_str())
-        .map_err(|e| XrpcError::bad("InvalidHandle", format!("Input/handle must be a valid handle: {e}")))
+        .map_err(|e| XrpcError::invalid_request(format!("Input/handle must be a valid handle: {e}")))
 }
 
 /// Checks a handle that the operator gives an account: as [`check_for`], but reserved names are theirs to give.
@@ -443,8 +443,8 @@ mod tests {
             ("al.test", "InvalidHandle"),
             ("a123456789012345678.test", "InvalidHandle"),
             ("a.lice.test", "InvalidHandle"),
-            ("alice", "InvalidHandle"),
-            ("al!ce.test", "InvalidHandle"),
+            ("alice", "InvalidRequest"),
+            ("al!ce.test", "InvalidRequest"),
             ("alice.example.com", "UnsupportedDomain"),
             ("alice.local", "InvalidHandle"),
             ("admin.test", "HandleNotAvailable"),

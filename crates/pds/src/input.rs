@@ -192,12 +192,23 @@ impl Params {
         self.0.iter().filter(move |(n, _)| n.strip_suffix("[]").unwrap_or(n) == name).map(|(_, v)| v.as_str())
     }
 
+    /// The one value of `name`; an empty one is none.
+    ///
+    /// # Errors
+    /// 400 when there are several.
+    pub(crate) fn optional_text(&self, name: &str) -> Result<Option<&str>, XrpcError> {
+        if self.0.iter().filter(|(given, _)| given == name).nth(1).is_some() {
+            return Err(XrpcError::invalid_request(format!("{name} must be given once")));
+        }
+        Ok(self.get(name).filter(|value| !value.is_empty()))
+    }
+
     /// The value of `name`.
     ///
     /// # Errors
     /// 400 when it is missing.
     pub(crate) fn required(&self, name: &str) -> Result<&str, XrpcError> {
-        self.get(name)
+        self.optional_text(name)?
             .ok_or_else(|| XrpcError::invalid_request(format!("Params must have the property \"{name}\"")))
     }
 
@@ -216,7 +227,10 @@ impl Params {
         name: &str,
         parse: impl Fn(&str) -> Result<T, E>,
     ) -> Result<Option<T>, XrpcError> {
-        self.get(name).map(parse).transpose().map_err(|e| XrpcError::invalid_request(format!("{name}: {e}")))
+        self.optional_text(name)?
+            .map(parse)
+            .transpose()
+            .map_err(|e| XrpcError::invalid_request(format!("{name}: {e}")))
     }
 
     /// A DID.
@@ -288,7 +302,7 @@ impl Params {
     /// # Errors
     /// 400 outside the range.
     pub(crate) fn limit(&self, default: usize, max: usize) -> Result<usize, XrpcError> {
-        let Some(text) = self.get("limit") else { return Ok(default) };
+        let Some(text) = self.optional_text("limit")? else { return Ok(default) };
         match text.parse::<usize>() {
             Ok(n) if n > max => {
                 Err(XrpcError::invalid_request(format!("limit can not be greater than {max}")))
@@ -304,7 +318,7 @@ impl Params {
     /// # Errors
     /// 400 for anything but `true` and `false`.
     pub(crate) fn boolean(&self, name: &str) -> Result<bool, XrpcError> {
-        match self.get(name) {
+        match self.optional_text(name)? {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
             Some(_) => Err(XrpcError::invalid_request(format!("{name} must be a boolean"))),

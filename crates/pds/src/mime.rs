@@ -91,7 +91,8 @@ pub(crate) fn decide(head: &[u8], header: Option<&str>) -> String {
     if let Some(mime) = sniff(head) {
         return mime.to_owned();
     }
-    match header.map(str::trim) {
+    // Parameters such as a charset are of the request, not of the blob.
+    match header.and_then(|h| h.split(';').next()).map(str::trim) {
         Some(h) if h.len() <= MIME_BYTES_MAX && looks_like_mime(h) => h.to_owned(),
         _ => OCTET_STREAM.to_owned(),
     }
@@ -121,7 +122,7 @@ mod tests {
 
     #[test]
     fn unknown_bytes_keep_a_sane_header_and_nothing_else() {
-        assert_eq!(decide(b"hello", Some("text/plain; charset=utf-8")), "text/plain; charset=utf-8");
+        assert_eq!(decide(b"hello", Some("text/plain; charset=utf-8")), "text/plain");
         assert_eq!(decide(b"hello", Some("*/*")), OCTET_STREAM);
         assert_eq!(decide(b"hello", Some("nonsense")), OCTET_STREAM);
         assert_eq!(decide(b"", None), OCTET_STREAM);

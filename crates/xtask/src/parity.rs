@@ -9,7 +9,7 @@ use bench::server::Kind;
 
 use crate::{
     ci::Count,
-    clients,
+    clients, install,
     shell::{command, run_lines},
 };
 
@@ -41,7 +41,9 @@ pub(crate) fn run(root: &Path) -> Result<Count> {
     copy(&root.join("tests/parity"), &scripts)?;
     let mut tests = command(&scripts, &node.to_string_lossy(), ["run.mjs"]);
     tests.arg("--perch").arg(root.join("target/release/perch"));
-    tests.arg("--reference").arg(&folder).arg("--folder").arg(root.join("target/parity"));
+    let packages = install::npm(root, &root.join("tests/clients"), &root.join("target/npm/clients"))?;
+    tests.arg("--reference").arg(&folder).arg("--clients").arg(packages);
+    tests.arg("--folder").arg(root.join("target/parity"));
     let mut count = Count::default();
     let number =
         |line: &str, word: &str| line.strip_prefix(word).and_then(|number| number.trim().parse().ok());

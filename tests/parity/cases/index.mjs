@@ -1,4 +1,8 @@
 // All stories, in the order in which they are played.
-import { records } from './records.mjs'
+import { mails, pauses, sessions, signUp } from './accounts.mjs'
+import { operator } from './admin.mjs'
+import { fresh, passedOn, preferences } from './apps.mjs'
+import { addresses, identities, mirrors } from './network.mjs'
+import { blobs, records } from './records.mjs'
 
-export const stories = [records]
+export const stories = [signUp, sessions, mails, pauses, records, blobs, mirrors, addresses, identities, operator, preferences, fresh, passedOn]

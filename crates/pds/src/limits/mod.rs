@@ -4,6 +4,7 @@
 //! monotonic clock, so that limits hold while the wall clock is not trusted.
 
 use std::{
+    cell::Cell,
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     net::IpAddr,
@@ -277,8 +278,33 @@ impl Limiter {
             reset_s: u32::try_from(counter.ends_at_s.saturating_sub(now_s)).unwrap_or(rule.window_s),
             window_s: rule.window_s,
         };
+        note(standing);
         if counter.used > limit { Err(XrpcError::rate_limited(standing)) } else { Ok(Some(standing)) }
     }
+}
+
+tokio::task_local! {
+    /// Where the caller of the running call stands with the rule that leaves the least.
+    static TIGHTEST: Cell<Option<Standing>>;
+}
+
+/// Runs a call and tells its tightest standing: whichever rule leaves the fewest points, as the reference tells it.
+pub(crate) async fn noted<F: Future>(call: F) -> (F::Output, Option<Standing>) {
+    TIGHTEST
+        .scope(Cell::new(None), async move {
+            let output = call.await;
+            (output, TIGHTEST.try_with(Cell::get).ok().flatten())
+        })
+        .await
+}
+
+fn note(standing: Standing) {
+    // Outside a call nobody asks.
+    let _told = TIGHTEST.try_with(|tightest| {
+        if tightest.get().is_none_or(|known| standing.remaining < known.remaining) {
+            tightest.set(Some(standing));
+        }
+    });
 }
 
 fn narrowest(

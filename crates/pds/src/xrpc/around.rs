@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 use crate::{
     app::{App, Shared},
     limits::{
-        self, Standing,
+        self,
         places::{Place, What},
     },
     server::{Peer, client::client},
@@ -39,26 +39,25 @@ pub(super) async fn around(State(app): State<Shared>, mut request: Request, next
     }
     let free = is_free(&app, request.headers());
     let answered = async {
-        let (_place, standing) = match admit(&app, uri.path(), peer, caller) {
+        let _place = match admit(&app, uri.path(), peer, caller) {
             Ok(admitted) => admitted,
-            Err(refused) => return (refused.into_response(), None),
+            Err(refused) => return refused.into_response(),
         };
-        (next.run(request).await, standing)
+        next.run(request).await
     };
-    let (mut response, by_address) =
-        if free { limits::FREE.scope((), answered).await } else { answered.await };
+    let answered = limits::noted(answered);
+    let (mut response, tightest) = if free { limits::FREE.scope((), answered).await } else { answered.await };
     let now = app.clock.now().ok();
     if let Some(now) = now {
         response.headers_mut().insert(header::DATE, app.date.at(now));
     }
-    // A handler's own limit is the narrower one: it is what the caller should know.
-    if let Some(standing) = response.extensions().get::<Standing>().copied().or(by_address) {
+    if let Some(standing) = tightest {
         limits::write_headers(response.headers_mut(), standing, now.map(TrustedTime::unix_seconds));
     }
     // Who is refused for want of a name may have one the next time.
-    if authorized || response.status() == StatusCode::UNAUTHORIZED {
-        response.headers_mut().insert(header::CACHE_CONTROL, PRIVATE);
-        response.headers_mut().append(header::VARY, BY_AUTHORIZATION);
+    let marked = response.headers().contains_key(header::CACHE_CONTROL);
+    if !marked && (authorized || response.status() == StatusCode::UNAUTHORIZED) {
+        response = depends_on_caller(response).await;
     }
     let took = begun.elapsed();
     app.metrics.call(uri.path(), response.status(), took);
@@ -74,19 +73,30 @@ pub(super) async fn around(State(app): State<Shared>, mut request: Request, next
     response
 }
 
+/// Marks an answer as one that depends on who asks, so that no cache between gives it to another.
+#[expect(clippy::unused_async, reason = "the router's layers are async functions")]
+pub(super) async fn depends_on_caller(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, PRIVATE);
+    headers.append(header::VARY, BY_AUTHORIZATION);
+    response
+}
+
 /// Takes the client's point, and its place when it comes through a proxy: connections tell nothing then.
 fn admit(
     app: &App,
     path: &str,
     peer: Option<IpAddr>,
     caller: Option<IpAddr>,
-) -> Result<(Option<Place>, Option<Standing>), crate::error::XrpcError> {
-    let Some(caller) = caller else { return Ok((None, None)) };
+) -> Result<Option<Place>, crate::error::XrpcError> {
+    let Some(caller) = caller else { return Ok(None) };
     let rule = if path == "/xrpc/com.atproto.sync.getRepo" { limits::GET_REPO } else { limits::GLOBAL };
-    let standing = app.limiter.take_ip(rule, caller)?;
+    app.limiter.take_ip(rule, caller)?;
     let direct = peer.is_some_and(|peer| peer.to_canonical() == caller);
-    let place = if direct { None } else { Some(app.places.take(What::Request, caller)?) };
-    Ok((place, standing))
+    if direct {
+        return Ok(None);
+    }
+    Ok(Some(app.places.take(What::Request, caller)?))
 }
 
 /// Whether the call carries the key that lifts the limits.

@@ -13,6 +13,8 @@ mod com_atproto_repo;
 mod com_atproto_server;
 mod com_atproto_sync;
 mod com_atproto_temp;
+#[cfg(test)]
+mod documentation;
 mod plain;
 pub(crate) mod route;
 mod shared;
@@ -31,7 +33,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 pub(crate) use self::shared::json;
 
-use self::route::Route;
+use self::route::{Plain, Route};
 use crate::{app::Shared, error::XrpcError};
 
 /// How long a browser may keep a CORS answer, seconds; as the reference.
@@ -59,10 +61,11 @@ pub(crate) fn router(app: Shared) -> Router {
         // Answers are the same for every origin; the preflight's own dependence is written in `preflight`.
         .vary([])
         .max_age(std::time::Duration::from_secs(CORS_MAX_AGE_S));
+    let plain = plain_routes().into_iter().fold(Router::new(), |router, plain| plain.add_to(router));
     routes()
         .into_iter()
         .filter(|route| route.is_on(&app.config))
-        .fold(plain_routes(), |router, route| route.add_to(router))
+        .fold(plain, |router, route| route.add_to(router))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         // Every handler that takes a body bounds it itself, by the method's own limit.
@@ -91,14 +94,28 @@ pub(crate) fn routes() -> Vec<Route> {
     namespaces.into_iter().flatten().collect()
 }
 
-fn plain_routes() -> Router<Shared> {
-    Router::new()
-        .route("/xrpc/_health", get(plain::health))
-        .route("/.well-known/atproto-did", get(by_host::atproto_did))
-        .route("/.well-known/did.json", get(by_host::did_json))
-        .route("/tls-check", get(by_host::tls_check))
-        .route("/robots.txt", get(plain::robots))
-        .route("/", get(plain::index))
+/// All addresses that are no XRPC methods.
+fn plain_routes() -> Vec<Plain> {
+    vec![
+        Plain::new("/xrpc/_health", "the version, while the store answers", get(plain::health)),
+        Plain::new(
+            "/.well-known/atproto-did",
+            "the DID of the handle that the Host header names",
+            get(by_host::atproto_did),
+        ),
+        Plain::new(
+            "/.well-known/did.json",
+            "the DID document of this server, or of a did:web account that the Host header names; the reference has none",
+            get(by_host::did_json),
+        ),
+        Plain::new(
+            "/tls-check",
+            "whether a certificate may be had for a name, for a proxy that asks on demand",
+            get(by_host::tls_check),
+        ),
+        Plain::new("/robots.txt", "all of it may be read", get(plain::robots)),
+        Plain::new("/", "says what this is", get(plain::index)),
+    ]
 }
 
 /// Gives the answer to a browser's preflight the form that the reference gives it: 204, kept per list of headers.

@@ -3,9 +3,11 @@
 use axum::{
     Router,
     handler::Handler,
+    middleware::map_response,
     routing::{MethodRouter, get, post},
 };
 
+use super::around;
 use crate::{app::Shared, config::Config};
 
 /// How a method is called.
@@ -25,10 +27,12 @@ pub(crate) struct Route {
     /// The method's name.
     pub(crate) nsid: &'static str,
     /// How it is called.
+    #[allow(dead_code, reason = "told by the page that a test writes")]
     pub(crate) kind: Kind,
     /// Who may call it, in the words of `docs/xrpc.md`; empty for anyone.
     pub(crate) auth: &'static str,
     /// Where it differs from the reference, and why; empty for nowhere.
+    #[allow(dead_code, reason = "told by the page that a test writes")]
     pub(crate) differs: &'static str,
     /// Whether these settings switch it on; off, it is as if it were not here.
     only_if: Option<fn(&Config) -> bool>,
@@ -73,6 +77,34 @@ impl Route {
 
     /// Adds it to a router.
     pub(crate) fn add_to(self, router: Router<Shared>) -> Router<Shared> {
-        router.route(&format!("/xrpc/{}", self.nsid), self.handler)
+        let handler = if self.auth.is_empty() {
+            self.handler
+        } else {
+            self.handler.layer(map_response(around::depends_on_caller))
+        };
+        router.route(&format!("/xrpc/{}", self.nsid), handler)
+    }
+}
+
+/// An address that is no XRPC method.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    /// The path.
+    pub(crate) address: &'static str,
+    /// What is there, in the words of `docs/xrpc.md`.
+    #[allow(dead_code, reason = "told by the page that a test writes")]
+    pub(crate) what: &'static str,
+    handler: MethodRouter<Shared>,
+}
+
+impl Plain {
+    /// Names an address and what answers there.
+    pub(crate) fn new(address: &'static str, what: &'static str, handler: MethodRouter<Shared>) -> Self {
+        Self { address, what, handler }
+    }
+
+    /// Adds it to a router.
+    pub(crate) fn add_to(self, router: Router<Shared>) -> Router<Shared> {
+        router.route(self.address, self.handler)
     }
 }

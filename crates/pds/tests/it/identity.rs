@@ -104,7 +104,7 @@ async fn handle_changes_are_refused_by_name_and_limited() {
         ("admin.test", "HandleNotAvailable"),
         ("al.test", "InvalidHandle"),
         ("a.b.test", "InvalidHandle"),
-        ("not a handle", "InvalidHandle"),
+        ("not a handle", "InvalidRequest"),
         ("alice.local", "InvalidHandle"),
         ("nobody.example.com", "InvalidRequest"),
     ] {

@@ -118,7 +118,7 @@ async fn record_input_is_checked() {
     assert_eq!(answer.error(), error(401, "AuthenticationRequired"));
     let nobody = json!({ "repo": "nobody.test", "collection": POSTS, "record": post("x") });
     let answer = pds.post(Some(&bob.access), "com.atproto.repo.createRecord", &nobody).await;
-    assert_eq!(answer.error(), error(400, "InvalidRequest"));
+    assert_eq!(answer.error(), error(403, "AccountNotFound"));
     let by_handle = json!({ "repo": "bobby.test", "collection": POSTS, "record": post("x") });
     pds.post(Some(&bob.access), "com.atproto.repo.createRecord", &by_handle).await.ok();
 }

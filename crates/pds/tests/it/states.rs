@@ -73,7 +73,7 @@ const CALLS: &[(Who, &str, &str, [&str; 5])] = &[
         Anyone,
         "com.atproto.sync.getHead",
         "did={did}",
-        [OK, DEACTIVATED, TAKENDOWN, SUSPENDED, "400 HeadNotFound"],
+        [OK, DEACTIVATED, TAKENDOWN, SUSPENDED, "400 RepoNotFound"],
     ),
     (Anyone, "com.atproto.sync.listBlobs", "did={did}", PUBLIC),
     (Anyone, "com.atproto.sync.getBlob", "did={did}&cid={blob}", PUBLIC),
@@ -83,7 +83,7 @@ const CALLS: &[(Who, &str, &str, [&str; 5])] = &[
     (Operator, "com.atproto.sync.getRecord", "did={did}&collection=app.bsky.feed.post&rkey={rkey}", SEES_ALL),
     (Operator, "com.atproto.sync.getBlocks", "did={did}&cids={record}", SEES_ALL),
     (Operator, "com.atproto.sync.getLatestCommit", "did={did}", SEES_ALL),
-    (Operator, "com.atproto.sync.getHead", "did={did}", [OK, OK, OK, OK, "400 HeadNotFound"]),
+    (Operator, "com.atproto.sync.getHead", "did={did}", [OK, OK, OK, OK, "400 RepoNotFound"]),
     (Operator, "com.atproto.sync.listBlobs", "did={did}", SEES_ALL),
     (Operator, "com.atproto.sync.getBlob", "did={did}&cid={blob}", SEES_ALL),
     (Owner, "com.atproto.sync.getRepo", "did={did}", SEES_ALL),
@@ -122,7 +122,7 @@ const CALLS: &[(Who, &str, &str, [&str; 5])] = &[
     (
         Owner,
         "com.atproto.repo.putRecord",
-        "{\"repo\":\"{did}\",\"collection\":\"app.bsky.feed.post\",\"rkey\":\"other\",\"record\":{post}}",
+        "{\"repo\":\"{did}\",\"collection\":\"app.bsky.feed.post\",\"rkey\":\"3mvfsmbk2zk2c\",\"record\":{post}}",
         WRITES,
     ),
     (

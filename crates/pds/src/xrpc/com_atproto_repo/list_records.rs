@@ -18,7 +18,7 @@ pub(in crate::xrpc) async fn handle(
     let collection = params.nsid("collection")?;
     let limit = params.limit(LIMIT_DEFAULT, LIMIT_MAX)?;
     let reverse = params.boolean("reverse")?;
-    let cursor = params.get("cursor").filter(|c| !c.is_empty()).map(str::to_owned);
+    let cursor = params.optional_text("cursor")?.map(str::to_owned);
     let not_found = || XrpcError::invalid_request(format!("Could not find repo: {}", repo.as_str()));
     let name = collection.clone();
     let found = read_hosted(&app, &repo, move |r, account| {
@@ -27,10 +27,8 @@ pub(in crate::xrpc) async fn handle(
     let (account, page) = found.await?.ok_or_else(not_found)?;
     let mut out = Vec::with_capacity(page.iter().map(|r| r.bytes.len() * 2 + 256).sum());
     out.push(b'{');
-    // A full page may have more behind it, full by number or by size.
-    let bytes: usize = page.iter().map(|record| record.bytes.len()).sum();
-    let full = page.len() == limit || bytes >= store::ANSWER_BYTES_MAX;
-    if let Some(last) = page.last().filter(|_| full) {
+    // As the reference, which does not look behind the page.
+    if let Some(last) = page.last() {
         out.extend_from_slice(format!("\"cursor\":\"{}\",", last.rkey).as_bytes());
     }
     out.extend_from_slice(b"\"records\":[");

@@ -22,10 +22,10 @@ const CHECKED: &str = "Record types beyond the built-in ones are checked by the 
 /// The methods of this namespace.
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::procedure("com.atproto.repo.createRecord", create_record::handle).differs(CHECKED),
-        Route::procedure("com.atproto.repo.putRecord", put_record::handle).differs(CHECKED),
-        Route::procedure("com.atproto.repo.deleteRecord", delete_record::handle),
-        Route::procedure("com.atproto.repo.applyWrites", apply_writes::handle).differs(CHECKED),
+        Route::procedure("com.atproto.repo.createRecord", create_record::handle).auth("signed in").differs(CHECKED),
+        Route::procedure("com.atproto.repo.putRecord", put_record::handle).auth("signed in").differs(CHECKED),
+        Route::procedure("com.atproto.repo.deleteRecord", delete_record::handle).auth("signed in"),
+        Route::procedure("com.atproto.repo.applyWrites", apply_writes::handle).auth("signed in").differs(CHECKED),
         Route::query("com.atproto.repo.getRecord", get_record::handle).differs(
             "`atproto-proxy` does not count here: a caller who is not signed in must not choose whom this server asks.",
         ),
@@ -34,7 +34,7 @@ pub(super) fn routes() -> Vec<Route> {
         Route::query("com.atproto.repo.describeRepo", describe_repo::handle),
         Route::procedure("com.atproto.repo.uploadBlob", upload_blob::handle)
             .auth("signed in, or a service token for this method"),
-        Route::procedure("com.atproto.repo.importRepo", import_repo::handle),
-        Route::query("com.atproto.repo.listMissingBlobs", list_missing_blobs::handle),
+        Route::procedure("com.atproto.repo.importRepo", import_repo::handle).auth("signed in"),
+        Route::query("com.atproto.repo.listMissingBlobs", list_missing_blobs::handle).auth("signed in"),
     ]
 }

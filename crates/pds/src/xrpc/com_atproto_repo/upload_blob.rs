@@ -4,7 +4,7 @@ use atproto::cid::Cid;
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::header,
+    http::{StatusCode, header},
     response::Response,
 };
 use serde::Serialize;
@@ -53,6 +53,19 @@ pub(in crate::xrpc) async fn handle(
     let announced = content_length(&parts.headers);
     if announced.is_some_and(|n| n > app.config.blob_bytes_max) {
         return Err(XrpcError::payload_too_large(app.config.blob_bytes_max));
+    }
+    if announced.is_none() && !parts.headers.contains_key(header::TRANSFER_ENCODING) {
+        return Err(XrpcError::invalid_request("A request body is expected but none was provided"));
+    }
+    if !parts.headers.contains_key(header::CONTENT_TYPE) {
+        return Err(XrpcError::invalid_request("Request encoding (Content-Type) required but not provided"));
+    }
+    if parts.headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        return Err(XrpcError::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            "Blobs are taken as they are, not compressed for the way",
+        ));
     }
     let header = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok());
     let blob = receive(&app, &caller.did, header, body).await?;

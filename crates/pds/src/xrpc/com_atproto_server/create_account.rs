@@ -112,12 +112,11 @@ async fn check(
         ));
     }
     let password = input.password.filter(|p| !p.is_empty());
-    let password = password.ok_or_else(|| XrpcError::bad("InvalidPassword", "Password is required"))?;
+    let password = password.ok_or_else(|| XrpcError::invalid_request("Password is required"))?;
     if password.chars().count() > PASSWORD_CHARS_MAX {
-        return Err(XrpcError::bad(
-            "InvalidPassword",
-            format!("Password too long. Maximum length is {PASSWORD_CHARS_MAX} characters."),
-        ));
+        return Err(XrpcError::invalid_request(format!(
+            "Password too long. Maximum length is {PASSWORD_CHARS_MAX} characters."
+        )));
     }
     // Names that are taken are refused before the costly hash; the store checks them again.
     let (wanted, address, code) = (handle.clone(), email.clone(), invite.clone());
@@ -133,8 +132,13 @@ async fn check(
             (None, None) => None,
         })
     });
-    if let Some(taken) = taken.await? {
-        return Err(taken.into());
+    match taken.await? {
+        // The reference has no name of its own for it here.
+        Some(store::StoreError::HandleTaken) => {
+            return Err(XrpcError::invalid_request("Handle already taken"));
+        }
+        Some(taken) => return Err(taken.into()),
+        None => {}
     }
     let password_hash = app.passwords.hash(password).await?;
     Ok(account_creation::Request { handle, email: Some(email), password_hash, recovery_key, did, invite })

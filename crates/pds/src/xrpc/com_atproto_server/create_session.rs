@@ -28,6 +28,9 @@ struct Input {
     password: String,
     #[serde(default)]
     allow_takendown: Option<bool>,
+    /// Of a second factor, which passwords have none of here.
+    #[serde(default)]
+    auth_factor_token: Option<String>,
 }
 
 pub(in crate::xrpc) async fn handle(
@@ -36,6 +39,7 @@ pub(in crate::xrpc) async fn handle(
     body: Json,
 ) -> Result<Response, XrpcError> {
     let input: Input = body.parse()?;
+    drop(input.auth_factor_token);
     let identifier = input.identifier.trim().to_lowercase();
     let address = peer.map(|p| p.0.0.to_string()).unwrap_or_default();
     let key = format!("{identifier}-{address}");

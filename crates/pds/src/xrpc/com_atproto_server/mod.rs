@@ -152,7 +152,8 @@ const CODES_DIFFER: &str = "on a box without mail server the code appears on the
 pub(super) fn routes() -> Vec<Route> {
     vec![
         Route::query("com.atproto.server.describeServer", describe_server::handle),
-        Route::procedure("com.atproto.server.createAccount", create_account::handle),
+        Route::procedure("com.atproto.server.createAccount", create_account::handle)
+            .auth("anyone; with an identity brought along, a service token of it"),
         Route::procedure("com.atproto.server.createSession", create_session::handle)
             .differs("access tokens live 30 minutes, not 120: the OAuth profile asks for less than 30 everywhere"),
         Route::procedure("com.atproto.server.refreshSession", refresh_session::handle).auth("a refresh token"),
@@ -194,7 +195,8 @@ pub(super) fn routes() -> Vec<Route> {
             .auth("signed in with the account's password")
             .differs(CODES_DIFFER),
         Route::procedure("com.atproto.server.deleteAccount", delete_account::handle),
-        Route::procedure("com.atproto.server.activateAccount", activate_account::handle),
+        Route::procedure("com.atproto.server.activateAccount", activate_account::handle)
+            .auth("signed in with the account's password"),
         Route::procedure("com.atproto.server.deactivateAccount", deactivate_account::handle)
             .auth("signed in with the account's password, also when taken down")
             .differs(
@@ -211,6 +213,6 @@ pub(super) fn routes() -> Vec<Route> {
             "256 reservations at once at most, each for 30 days: anyone may call it and each is a file; the account \
              that then brings this DID along gets the key",
         ),
-        Route::query("com.atproto.server.checkAccountStatus", check_account_status::handle),
+        Route::query("com.atproto.server.checkAccountStatus", check_account_status::handle).auth("signed in"),
     ]
 }

@@ -17,9 +17,6 @@ pub(in crate::xrpc) async fn handle(
     params: Params,
 ) -> Result<Response, XrpcError> {
     let did = params.did("did")?;
-    let account = readable_repo(&app, &did, &viewer).await.map_err(|e| match e.name() {
-        "RepoNotFound" => XrpcError::bad("HeadNotFound", format!("Could not find root for DID: {did}")),
-        _ => e,
-    })?;
+    let account = readable_repo(&app, &did, &viewer).await?;
     Ok(json(&Output { root: account.head.commit.to_string() }))
 }

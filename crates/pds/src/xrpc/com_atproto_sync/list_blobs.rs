@@ -30,6 +30,7 @@ pub(in crate::xrpc) async fn handle(
     });
     let (_, found) = read.await?;
     let cids: Vec<String> = found.iter().map(ToString::to_string).collect();
-    let cursor = cids.last().filter(|_| cids.len() == limit).cloned();
+    // As the reference, which does not look behind the page.
+    let cursor = cids.last().cloned();
     Ok(json(&Output { cursor, cids }))
 }
