@@ -40,6 +40,9 @@ impl From<StoreError> for XrpcError {
             StoreError::BlobNotFound { cid } => {
                 Self::bad("BlobNotFound", format!("Could not find blob: {cid}"))
             }
+            StoreError::TooManyTempBlobs { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "RateLimitExceeded", text)
+            }
             StoreError::BlobHeld { .. } => Self::invalid_request("Blob has been takendown, cannot re-upload"),
             StoreError::BlobMimeMismatch { .. } => Self::bad("InvalidMimeType", text),
             StoreError::BlobSizeMismatch { .. } => Self::bad("InvalidSize", text),

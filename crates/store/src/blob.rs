@@ -158,16 +158,21 @@ impl BlobUpload {
     /// Makes the blob durable and known. It stays temporary until a record refers to it.
     ///
     /// # Errors
-    /// [`StoreError::AccountNotFound`], [`StoreError::BlobHeld`], [`StoreError::ClockUntrusted`],
-    /// [`StoreError::DiskFull`], or a failure of the disk.
+    /// [`StoreError::AccountNotFound`], [`StoreError::BlobHeld`], [`StoreError::TooManyTempBlobs`],
+    /// [`StoreError::ClockUntrusted`], [`StoreError::DiskFull`], or a failure of the disk.
     pub async fn finish(mut self, mime: String) -> Result<BlobMeta, StoreError> {
         self.flush().await?;
         let Writing { mut file, hasher } = self.writing.take().ok_or(StoreError::Closed)?;
         let meta = BlobMeta { cid: hasher.finish(), mime, size: self.size };
-        let (did, cid) = (self.did.clone(), meta.cid);
+        let (did, cid, size) = (self.did.clone(), meta.cid, meta.size);
+        let temp_bytes_max = self.store.inner.env.config.limits.temp_blob_bytes_max;
         // Looked at before the file gets its name, and once more with its row.
         self.store
-            .read(move |reader| refuse_held(reader.conn(), &account::require(reader.conn(), &did)?, &cid))
+            .read(move |reader| {
+                let account = account::require(reader.conn(), &did)?;
+                refuse_held(reader.conn(), &account, &cid)?;
+                refuse_too_many(reader.conn(), &account, &cid, size, temp_bytes_max)
+            })
             .await?;
         let dir = self.store.inner.env.blob_dir(&self.did);
         let path = dir.join(meta.cid.to_string());
@@ -225,6 +230,33 @@ fn refuse_held(conn: &Connection, account: &Account, cid: &Cid) -> Result<(), St
     match hold::of_blob(conn, account, cid)? {
         Some(_) => Err(StoreError::BlobHeld { cid: *cid }),
         None => Ok(()),
+    }
+}
+
+/// Refuses a blob that no record refers to while the account has many such.
+///
+/// Uploads that end at the same moment do not see each other; their number is bounded elsewhere.
+fn refuse_too_many(
+    conn: &Connection,
+    account: &Account,
+    cid: &Cid,
+    size: u64,
+    bytes_max: u64,
+) -> Result<(), StoreError> {
+    let sql = "SELECT (SELECT coalesce(sum(size), 0) FROM blob WHERE temp = 1 AND account = ?1 AND cid <> ?3), \
+               EXISTS (SELECT 1 FROM record_blob WHERE repo = ?2 AND cid = ?3)";
+    let (kept, is_referred): (i64, bool) = conn
+        .prepare_cached(sql)
+        .and_then(|mut s| {
+            s.query_row(params![account.id, account.repo, cid.as_bytes()], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+        })
+        .map_err(StoreError::db("adding up temporary blobs"))?;
+    if is_referred || kept.unsigned_abs().saturating_add(size) <= bytes_max {
+        Ok(())
+    } else {
+        Err(StoreError::TooManyTempBlobs { bytes_max })
     }
 }
 

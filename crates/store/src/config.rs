@@ -60,6 +60,9 @@ pub struct Limits {
     /// Age at which an unreferenced blob is collected, seconds. The protocol asks for at least an hour; clients that
     /// upload, then let their user finish a text, need several.
     pub temp_blob_age_s: u64,
+    /// Bytes of blobs that no record refers to which one account may keep, so that nobody fills the disk with uploads.
+    /// Ten of the largest videos; what an import's records refer to does not count.
+    pub temp_blob_bytes_max: u64,
     /// Age at which an event leaves the log, seconds. Three days: a relay that was down over a week-end's first half
     /// still catches up, and a busy box keeps under a few hundred MB.
     pub event_age_s: u64,
@@ -92,6 +95,7 @@ impl Default for Limits {
             min_free_bytes: 64 * 1024 * 1024,
             blob_bytes_max: 100 * 1024 * 1024,
             temp_blob_age_s: 6 * 3600,
+            temp_blob_bytes_max: 1024 * 1024 * 1024,
             event_age_s: 3 * 24 * 3600,
             event_bytes_max: 512 * 1024 * 1024,
             import_bytes_max: 1024 * 1024 * 1024,

@@ -93,6 +93,14 @@ pub enum StoreError {
         /// What is held.
         max: usize,
     },
+    /// The account keeps too much that no record refers to.
+    #[error(
+        "blobs that no record refers to may have {bytes_max} bytes together; they are removed after some hours"
+    )]
+    TooManyTempBlobs {
+        /// The bound, bytes.
+        bytes_max: u64,
+    },
     /// The operator has hidden this blob: it may not come again.
     #[error("blob {cid} was taken down by the operator")]
     BlobHeld {

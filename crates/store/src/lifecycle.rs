@@ -12,6 +12,7 @@ use crate::account::{self, Account, Head, Status, tid_to_sql, time_to_sql};
 use crate::error::StoreError;
 use crate::hold::{Hold, HoldKind, set_hold};
 use crate::invite;
+use crate::read::Reader;
 use crate::reserve;
 use crate::session;
 use crate::write::CommitMeta;
@@ -245,17 +246,23 @@ impl Store {
             .await
     }
 
-    /// Keeps an account's preferences; opaque here. The caller bounds their size.
+    /// Replaces an account's preferences by what `change` makes of those that are kept at that moment; opaque here. The
+    /// caller bounds their size.
     ///
     /// # Errors
     /// [`StoreError::AccountNotFound`], [`StoreError::DiskFull`], or a failure of the disk.
-    pub async fn set_preferences(&self, did: &Did, preferences: Vec<u8>) -> Result<(), StoreError> {
+    pub async fn change_preferences(
+        &self,
+        did: &Did,
+        change: impl FnOnce(Option<Vec<u8>>) -> Vec<u8> + Send + 'static,
+    ) -> Result<(), StoreError> {
         let did = did.clone();
         self.inner
             .writer()?
             .call(move |tx| {
                 tx.env.check_room()?;
                 let account = account::require(tx.conn, &did)?;
+                let preferences = change(Reader::new(tx.conn, tx.env).preferences(&account)?);
                 tx.set("UPDATE account SET preferences = ?2 WHERE id = ?1", params![account.id, preferences])
             })
             .await

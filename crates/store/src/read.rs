@@ -505,7 +505,7 @@ impl<'a> Reader<'a> {
         session::app_passwords(self.conn, account.id)
     }
 
-    /// Reads the bytes that `Store::set_preferences` keeps.
+    /// Reads the bytes that `Store::change_preferences` keeps.
     ///
     /// # Errors
     /// When the database fails.

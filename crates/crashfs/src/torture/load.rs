@@ -280,7 +280,7 @@ impl Load {
             Act::LooseBlob { did, content } => self.upload(&did, content).await.map(|_| ())?,
             Act::Preferences { did, bytes } => {
                 let call = self.call(vec![(Thing::Preferences(did.clone()), Some(bytes.clone().into()))]);
-                self.store.set_preferences(&did, bytes).await.map_err(refused("preferences"))?;
+                self.store.change_preferences(&did, |_| bytes).await.map_err(refused("preferences"))?;
                 self.answered(&call, "preferences are kept");
             }
             Act::Handle { did, handle } => {

@@ -55,6 +55,23 @@ async fn an_upload_given_up_or_too_large_leaves_no_file() {
 }
 
 #[tokio::test]
+async fn what_no_record_refers_to_is_bounded_for_each_account() {
+    let bench = Bench::with(|config| config.limits.temp_blob_bytes_max = 10);
+    let (alice, bob) = (bench.account("alice").await, bench.account("bob").await);
+    let first = upload(&bench, &alice, "123456").await;
+    let second = bench.store.put_blob(&alice.did, "text/plain".to_owned(), "abcdef".into());
+    let error = second.await.unwrap_err();
+    assert!(matches!(error, StoreError::TooManyTempBlobs { bytes_max: 10 }), "{error:?}");
+    assert_eq!(std::fs::read_dir(bench.data().join("uploads")).unwrap().count(), 0);
+    // The same again takes no more room, another account has its own, and what a record refers to does not count.
+    upload(&bench, &alice, "123456").await;
+    upload(&bench, &bob, "abcdef").await;
+    let record = record_with_blobs("first", vec![refer(&first)]);
+    bench.write(&alice, vec![op("one", Change::Create(record))]).await.unwrap();
+    upload(&bench, &alice, "abcdef").await;
+}
+
+#[tokio::test]
 async fn records_may_only_name_blobs_that_are_here_as_they_are() {
     let bench = Bench::new();
     let alice = bench.account("alice").await;

@@ -42,7 +42,7 @@ pub(in crate::xrpc) async fn handle(
 }
 
 /// The stored list; empty when nothing was stored.
-pub(super) async fn read(app: &App, did: &Did) -> Result<Vec<Value>, XrpcError> {
+async fn read(app: &App, did: &Did) -> Result<Vec<Value>, XrpcError> {
     let did = did.clone();
     let stored =
         app.store.read(move |r| r.account_by_did(&did)?.map(|account| r.preferences(&account)).transpose());

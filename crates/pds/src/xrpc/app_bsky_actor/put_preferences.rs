@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     super::shared::empty,
-    get_preferences::{DECLARED_AGE, PERSONAL, kind, read},
+    get_preferences::{DECLARED_AGE, PERSONAL, kind},
 };
 use crate::{
     app::Shared,
@@ -67,11 +67,15 @@ pub(in crate::xrpc) async fn handle(
         }
     }
     preferences.retain(|p| kind(p) != Some(DECLARED_AGE));
-    if session.scope != Scope::Access {
-        // What this session may not see it must not delete either.
-        preferences.extend(read(&app, &session.did).await?.into_iter().filter(|p| kind(p) == Some(PERSONAL)));
-    }
-    let bytes = serde_json::to_vec(&preferences).map_err(XrpcError::internal)?;
-    app.store.set_preferences(&session.did, bytes).await?;
+    // What this session may not see it must not delete either.
+    let keeps_personal = session.scope != Scope::Access;
+    let change = move |kept: Option<Vec<u8>>| {
+        if keeps_personal {
+            let kept: Vec<Value> = kept.and_then(|k| serde_json::from_slice(&k).ok()).unwrap_or_default();
+            preferences.extend(kept.into_iter().filter(|p| kind(p) == Some(PERSONAL)));
+        }
+        Value::Array(preferences).to_string().into_bytes()
+    };
+    app.store.change_preferences(&session.did, change).await?;
     Ok(empty())
 }
