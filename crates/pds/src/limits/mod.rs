@@ -69,6 +69,8 @@ pub const REQUEST_PLC_OPERATION_SIGNATURE: [Rule; 2] = mails(16);
 /// Mails of `requestPasswordReset` that one client address asks for: nobody is signed in then.
 pub const REQUEST_PASSWORD_RESET: [Rule; 2] =
     [Rule { id: 18, points: 15, window_s: HOUR_S }, Rule { id: 19, points: 50, window_s: DAY_S }];
+/// Mails of `requestPasswordReset` to one account, whoever asks: each voids the code before it.
+pub const MAILED_RESETS: [Rule; 2] = mails(70);
 /// Codes of `resetPassword` that one client address may try.
 pub const RESET_PASSWORD: Rule = Rule { id: 20, points: 50, window_s: 5 * MINUTE_S };
 /// Passwords and codes of `deleteAccount` that one client address may try.
@@ -83,7 +85,9 @@ pub const RESERVE_SIGNING_KEY: Rule = Rule { id: 60, points: 10, window_s: HOUR_
 
 /// Every rule, to see that none shares another's counters.
 #[cfg(test)]
-const ALL: [Rule; 24] = [
+const ALL: [Rule; 26] = [
+    MAILED_RESETS[0],
+    MAILED_RESETS[1],
     RESERVE_SIGNING_KEY,
     GLOBAL,
     GET_REPO,

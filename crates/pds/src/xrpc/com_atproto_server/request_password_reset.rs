@@ -44,7 +44,11 @@ async fn mail_code(app: &App, email: String) {
     let sent = async {
         let account = app.store.read(move |r| r.account_by_email(email.trim())).await?;
         match account {
-            Some(account) => app.codes.send(&account, Purpose::ResetPassword, app.now()?).await,
+            Some(account) => {
+                // By account and not by caller: many addresses must not fill one mailbox, or void its code each time.
+                app.limiter.take_each(&limits::MAILED_RESETS, account.did.as_str())?;
+                app.codes.send(&account, Purpose::ResetPassword, app.now()?).await
+            }
             None => Ok(()),
         }
     };
