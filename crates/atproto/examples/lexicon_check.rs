@@ -13,7 +13,7 @@ const ROUNDS: u32 = 20_000;
 const SMALL: &str = r#"{"$type":"app.bsky.feed.post","text":"A small post, as a benchmark writes it.",
 "createdAt":"2026-11-23T02:34:56.789Z","langs":["en"]}"#;
 
-const LARGE: &str = r#"{"$type":"app.bsky.feed.post","text":"Grüße an @alice.example.com – ein Bild, ein Schlagwort und ein Verweis: https://example.com/ein/langer/weg 🦋🦋🦋 und noch etwas Text, damit die Zeichen gezählt werden müssen, denn die Grenze von dreihundert Zeichen ist in Bytes erst weit dahinter erreicht; dieser Satz ist also mit Absicht so lang geworden, wie er nun einmal ist. Ende.",
+const LARGE: &str = r#"{"$type":"app.bsky.feed.post","text":"Grüße an @alice.example.com – ein Bild, ein Schlagwort und ein Verweis: https://example.com/ein/langer/weg 🦋🦋🦋 und noch etwas Text, damit die Zeichen gezählt werden müssen, denn die Grenze von dreihundert Zeichen gilt nicht für Bytes; dieser Satz ist mit Absicht so lang.",
 "facets":[{"index":{"byteStart":6,"byteEnd":24},"features":[{"$type":"app.bsky.richtext.facet#mention","did":"did:plc:ewvi7nxzyoun6zhxrhs64oiz"}]},
 {"index":{"byteStart":70,"byteEnd":110},"features":[{"$type":"app.bsky.richtext.facet#link","uri":"https://example.com/ein/langer/weg"}]}],
 "reply":{"root":{"uri":"at://did:plc:ewvi7nxzyoun6zhxrhs64oiz/app.bsky.feed.post/3kznmn7xqxl22","cid":"bafyreiclp443lavogvhj3d2ob2cxbfuscni2k5jk7bebjzg7khl3esabwq"},
