@@ -238,7 +238,7 @@ fn say_what_changed(status: &PdsStatus, told: &mut Told) {
         match &status.refuses_writes {
             Some(why) => tracing::warn!("writes are refused: {why}"),
             None => {
-                tracing::info!(accounts = status.accounts, last_seq = status.last_seq, "writes are taken")
+                tracing::info!(accounts = status.accounts, last_seq = status.last_seq, "writes are taken");
             }
         }
         *told = Some(status.refuses_writes.clone());

@@ -194,7 +194,8 @@ async fn import(bench: &Arc<Bench>) {
         let begin = Spent::now();
         let stop = Arc::new(std::sync::atomic::AtomicBool::new(!busy));
         let (poster, did, stopped) = (Arc::clone(bench), other.clone(), Arc::clone(&stop));
-        let posts = tokio::spawn(async move {
+        let mut posts = tokio::task::JoinSet::new();
+        posts.spawn(async move {
             let mut waits = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 let op = poster.post(0);
@@ -222,7 +223,7 @@ async fn import(bench: &Arc<Bench>) {
             resident()
         );
         stop.store(true, Ordering::Relaxed);
-        let mut waits = posts.await.expect("the posts");
+        let mut waits = posts.join_next().await.expect("one task").expect("the posts");
         waits.sort_unstable();
         if let (Some(p99), Some(max)) = (waits.get(waits.len() * 99 / 100), waits.last()) {
             println!("{} posts meanwhile: p99 {p99:?}, longest {max:?}", waits.len());

@@ -74,7 +74,6 @@ pub(super) async fn around(State(app): State<Shared>, mut request: Request, next
 }
 
 /// Marks an answer as one that depends on who asks, so that no cache between gives it to another.
-#[expect(clippy::unused_async, reason = "the router's layers are async functions")]
 pub(super) async fn depends_on_caller(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, PRIVATE);

@@ -6,7 +6,7 @@ use futures_util::stream;
 use platform::sim::SimDisk;
 use reqwest::Body;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::harness::{Account, Answer, Pds, error, post, rkey_of};
 
@@ -19,20 +19,16 @@ fn body() -> (mpsc::Sender<Vec<u8>>, Body) {
     (sender, Body::wrap_stream(pieces))
 }
 
-fn begin(
-    pds: &Pds,
-    account: &Account,
-    method: &str,
-    kind: &str,
-    body: Body,
-) -> tokio::task::JoinHandle<Answer> {
+fn begin(pds: &Pds, account: &Account, method: &str, kind: &str, body: Body) -> JoinSet<Answer> {
     let request = pds
         .http
         .post(format!("{}/xrpc/{method}", pds.url))
         .bearer_auth(&account.access)
         .header("content-type", kind)
         .body(body);
-    tokio::spawn(async move { Pds::read(request.send().await.unwrap()).await })
+    let mut call = JoinSet::new();
+    call.spawn(async move { Pds::read(request.send().await.unwrap()).await });
+    call
 }
 
 #[tokio::test]
@@ -48,10 +44,11 @@ async fn a_full_disk_refuses_what_is_new_also_under_way_and_recovers_by_itself()
     let car = pds.get("com.atproto.sync.getRepo", &[("did", &alice.did)]).await.bytes();
 
     let (upload, uploading) = body();
-    let uploaded = begin(&pds, &alice, "com.atproto.repo.uploadBlob", "image/png", uploading);
+    let mut uploaded = begin(&pds, &alice, "com.atproto.repo.uploadBlob", "image/png", uploading);
     upload.send(vec![7; 300_000]).await.unwrap();
     let (import, importing) = body();
-    let imported = begin(&pds, &alice, "com.atproto.repo.importRepo", "application/vnd.ipld.car", importing);
+    let mut imported =
+        begin(&pds, &alice, "com.atproto.repo.importRepo", "application/vnd.ipld.car", importing);
     import.send(car[..car.len() / 2].to_vec()).await.unwrap();
 
     disk.set_full(true);
@@ -61,8 +58,8 @@ async fn a_full_disk_refuses_what_is_new_also_under_way_and_recovers_by_itself()
     drop(upload.send(vec![7; 600_000]).await);
     drop(import.send(car[car.len() / 2..].to_vec()).await);
     drop((upload, import));
-    assert_eq!(uploaded.await.unwrap().error(), error(507, "DiskFull"));
-    assert_eq!(imported.await.unwrap().error(), error(507, "DiskFull"));
+    assert_eq!(uploaded.join_next().await.unwrap().unwrap().error(), error(507, "DiskFull"));
+    assert_eq!(imported.join_next().await.unwrap().unwrap().error(), error(507, "DiskFull"));
     assert_eq!(pds.create(&alice, &post("no room")).await.error(), error(507, "DiskFull"));
     let put = json!({ "preferences": [] });
     let refused = pds.post(Some(&alice.access), "app.bsky.actor.putPreferences", &put).await;
@@ -82,9 +79,9 @@ async fn a_full_disk_refuses_what_is_new_also_under_way_and_recovers_by_itself()
     disk.set_full(false);
     pds.wait_status(|s| s.refuses_writes.is_none()).await;
     let (upload, uploading) = body();
-    let uploaded = begin(&pds, &alice, "com.atproto.repo.uploadBlob", "image/png", uploading);
+    let mut uploaded = begin(&pds, &alice, "com.atproto.repo.uploadBlob", "image/png", uploading);
     upload.send(vec![7; 300_000]).await.unwrap();
     drop(upload);
-    uploaded.await.unwrap().ok();
+    uploaded.join_next().await.unwrap().unwrap().ok();
     pds.create_post(&alice, "room again").await;
 }

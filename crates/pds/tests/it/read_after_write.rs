@@ -79,13 +79,13 @@ async fn new_post_is_in_the_timeline_before_the_appview_has_it() {
     assert_eq!((&view["feed"][1]["post"]["uri"], &view["cursor"]), (&json!(X), &json!("c")));
     assert_eq!(view["feed"].as_array().unwrap().len(), 2, "the old post is the AppView's to show");
     let seen = scene.appview.take_one();
-    seen.check_token_now(&scene).await;
+    seen.check_token_now(&scene);
     assert_eq!(seen.query, "limit=10");
 }
 
 impl crate::upstream::Seen {
     /// The token of a call some seconds after the tests' clock began.
-    async fn check_token_now(&self, scene: &Scene) {
+    fn check_token_now(&self, scene: &Scene) {
         let claims = atproto::service_jwt::Unverified::parse(self.token()).unwrap();
         assert_eq!(claims.method(), Some(TIMELINE));
         assert_eq!(claims.issuer().as_str(), scene.alice.did);
