@@ -14,7 +14,8 @@ use futures_util::future::try_join_all;
 use platform::sim::{SimClock, trusted_clock};
 use platform::time::Clock;
 use store::{
-    Change, Config, Limits, NewAccount, NewRefreshToken, Op, Status, Store, StoreError, WriteRequest,
+    Change, Config, Hold, HoldKind, Limits, NewAccount, NewRefreshToken, Op, Status, Store, StoreError,
+    WriteRequest,
 };
 use tokio::task::JoinSet;
 
@@ -401,10 +402,11 @@ impl Load {
     /// Hides an account and shows it again.
     async fn take_down(&self, model: &Model) -> Result<(), TortureError> {
         let Some(did) = model.owners.first().map(|owner| owner.did.clone()) else { return Ok(()) };
-        for status in [Status::Takendown, Status::Active] {
+        let hold = Hold { kind: HoldKind::Takedown, reference: "case 1".to_owned() };
+        for (status, hold) in [(Status::Takendown, Some(hold)), (Status::Active, None)] {
             let word = Bytes::from_static(status.as_str().as_bytes());
             let call = self.call(vec![(Thing::Status(did.clone()), Some(word))]);
-            self.store.set_status(&did, status).await.map_err(refused("another state"))?;
+            self.store.set_hold(&did, hold).await.map_err(refused("another state"))?;
             self.answered(&call, &format!("{did} is {}", status.as_str()));
         }
         Ok(())
