@@ -93,7 +93,7 @@ pub(crate) async fn run(
             model.shown(&did, rkey, blob);
         }
         if step == steps / 4 {
-            load.take_down(&model).await?;
+            load.take_down(&mut model).await?;
         }
         if step == steps * 3 / 8 {
             load.repair(&model).await?;
@@ -399,13 +399,18 @@ impl Load {
         Ok(())
     }
 
-    /// Hides an account and shows it again.
-    async fn take_down(&self, model: &Model) -> Result<(), TortureError> {
-        let Some(did) = model.owners.first().map(|owner| owner.did.clone()) else { return Ok(()) };
+    /// Hides an account, which ends its sessions, and shows it again.
+    async fn take_down(&self, model: &mut Model) -> Result<(), TortureError> {
+        let Some(owner) = model.owners.first_mut() else { return Ok(()) };
+        owner.sessions.clear();
+        let did = owner.did.clone();
+        let sessions = self.ledger().present(|thing| matches!(thing, Thing::Session(of, _) if *of == did));
+        let mut ended: Vec<_> = sessions.into_iter().map(|thing| (thing, None)).collect();
         let hold = Hold { kind: HoldKind::Takedown, reference: "case 1".to_owned() };
         for (status, hold) in [(Status::Takendown, Some(hold)), (Status::Active, None)] {
             let word = Bytes::from_static(status.as_str().as_bytes());
-            let call = self.call(vec![(Thing::Status(did.clone()), Some(word))]);
+            ended.push((Thing::Status(did.clone()), Some(word)));
+            let call = self.call(std::mem::take(&mut ended));
             self.store.set_hold(&did, hold).await.map_err(refused("another state"))?;
             self.answered(&call, &format!("{did} is {}", status.as_str()));
         }

@@ -29,7 +29,7 @@ pub(crate) struct Owner {
     records: Vec<(Nsid, RecordKey)>,
     /// Posts with a picture, and its blob.
     pictures: Vec<(RecordKey, Cid)>,
-    sessions: Vec<Token>,
+    pub(super) sessions: Vec<Token>,
 }
 
 /// A refresh token, and the one that was exchanged for it.
