@@ -21,7 +21,8 @@ const tokenOf = (authorization) => {
 
 const told = (request, body) => ({
   method: request.method,
-  url: request.url,
+  // One of the values differs from server to server: compared decoded, where known DIDs are recognised.
+  url: decodeURIComponent(request.url.replace(/\+/g, '%20')),
   headers: Object.fromEntries(
     Object.entries(request.headers)
       .filter(([name]) => !OF_THE_HOP.has(name) && name !== 'authorization')
@@ -35,7 +36,8 @@ const profile = (did) => ({ did, handle: 'somebody.test', displayName: 'old name
 
 /** Canned answers of methods that the servers read themselves. */
 const canned = {
-  'app.bsky.actor.getProfile': (params) => profile(params.get('actor')),
+  // A handle here is the caller's own.
+  'app.bsky.actor.getProfile': (params, caller) => profile(params.get('actor')?.startsWith('did:') === false ? caller : params.get('actor')),
   'app.bsky.actor.getProfiles': (params) => ({ profiles: params.getAll('actors').map(profile) }),
   'app.bsky.feed.getTimeline': () => ({ feed: [], cursor: 'next' }),
   'app.bsky.feed.getAuthorFeed': () => ({ feed: [] }),
@@ -113,8 +115,9 @@ export const startAppview = async () => {
       const method = pathname.replace('/xrpc/', '')
       const test = /^app\.bsky\.test\.(\w+)$/.exec(method)?.[1]
       if (test) return wanted[test](request, response, searchParams, Buffer.concat(parts))
-      const rev = revs.get(tokenOf(request.headers.authorization)?.iss) ?? OLD_REV
-      if (canned[method]) return answer(response, 200, canned[method](searchParams), { 'atproto-repo-rev': rev })
+      const caller = tokenOf(request.headers.authorization)?.iss
+      const rev = revs.get(caller) ?? OLD_REV
+      if (canned[method]) return answer(response, 200, canned[method](searchParams, caller), { 'atproto-repo-rev': rev })
       if (searchParams.get('collection') === 'app.bsky.feed.generator') return answer(response, 200, generator(searchParams, own))
       return answer(response, 200, told(request, Buffer.concat(parts)))
     })

@@ -96,7 +96,8 @@ const isJson = (answer) => (answer.headers['content-type'] ?? '').startsWith('ap
 export const answers = (reference, perch, side) => {
   const found = []
   if (reference.status !== perch.status) {
-    found.push({ field: 'status', reference: String(reference.status), perch: String(perch.status) })
+    const told = ({ status, bytes }) => `${status}${status < 400 ? '' : ` ${/"error":"(\w+)"/.exec(bytes.toString('utf8'))?.[1] ?? ''}`}`
+    found.push({ field: 'status', reference: told(reference), perch: told(perch) })
   }
   found.push(...headers(reference.headers, perch.headers, side))
   const [theirs, ours] = [reference, perch].map((answer) => {

@@ -117,6 +117,7 @@ const rootOf = async (car) => {
 const moveBlobs = async (old, fresh, did) => {
   let moved = 0
   for (let cursor; ;) {
+    // Only the first page is compared: the order within is each server's own.
     const page = await fresh.get('com.atproto.repo.listMissingBlobs', { limit: 10, cursor }, { quiet: moved > 0 })
     for (const { cid } of page.blobs) {
       const blob = await old.call('GET', 'com.atproto.sync.getBlob', { params: { did, cid }, quiet: moved > 0 })
@@ -186,7 +187,6 @@ export const inspect = async (world, hoses, from, to, { did, handles, before, ol
   assert.equal(key, credentials.verificationMethods.atproto)
   const whole = await fresh.get('com.atproto.sync.getRepo', { did }, { token: null })
   assert.equal(await rootOf(whole), await rootOf(car), 'the tree is the same')
-  assert.equal((await verifyRepoCar(whole, did, key)).creates.length, before.records.size)
 
   assert.equal((await fresh.get('com.atproto.identity.resolveHandle', { handle: handles[1] })).did, did)
   assert.equal((await fresh.get('com.atproto.repo.describeRepo', { repo: handles[1] })).handleIsCorrect, true)
@@ -198,6 +198,9 @@ export const inspect = async (world, hoses, from, to, { did, handles, before, ol
   fresh.token = session.accessJwt
   assert.equal((await fresh.get('com.atproto.server.checkAccountStatus')).validDid, true)
   const written = await fresh.post('com.atproto.repo.createRecord', { repo: did, collection: post, record: { $type: post, text: 'arrived', createdAt: AT } })
+  // Only now: the reference leaves the last commit of the old server, signed by the old key, until the first write.
+  const signed = await fresh.get('com.atproto.sync.getRepo', { did }, { token: null, quiet: true })
+  assert.equal((await verifyRepoCar(signed, did, key)).creates.length, before.records.size + 1)
   assert.notEqual((await old.call('POST', 'com.atproto.repo.createRecord', { body: { repo: did, collection: post, record: { $type: post, text: 'gone', createdAt: AT } } })).status, 200)
   assert.notEqual((await old.call('GET', 'com.atproto.sync.getRepo', { params: { did }, token: null })).status, 200)
 
@@ -207,10 +210,10 @@ export const inspect = async (world, hoses, from, to, { did, handles, before, ol
     return events.some(({ event }) => event.kind === '#commit') ? events : undefined
   })
   await hoses[to].settled()
-  assert.deepEqual(arrived.map(({ event }) => event.kind), ['#account', '#identity', '#sync', '#commit'], 'nothing before the activation')
-  assert.equal(arrived[0].event.active, true)
-  assert.equal(arrived[1].event.handle, handles[1])
-  assert.equal(arrived[3].event.ops[0].cid, written.cid)
+  assert.deepEqual(arrived.map(({ event }) => event.kind), ['#identity', '#account', '#identity', '#sync', '#commit'], 'nothing before the identity points here')
+  assert.equal(arrived[1].event.active, true)
+  assert.equal(arrived[2].event.handle, handles[1])
+  assert.equal(arrived[4].event.ops[0].cid, written.cid)
   await until('the old server to say goodbye', () => heard(from).at(-1)?.event.status === 'deactivated')
 }
 
@@ -229,7 +232,7 @@ export const migrations = async (world, hoses, note) => {
   }
   if (done.length < 2) return 1
   const [there, back] = done
-  const known = (move, server) => [[server.url, '<pds>'], [move.did, '<did>'], [move.handles[0], '<old handle>'], [move.handles[1], '<new handle>']]
+  const known = (move, here) => [[here.url, '<here>'], [(here === world.perch ? world.reference : world.perch).url, '<there>'], [move.did, '<did>'], [move.handles[0], '<old handle>'], [move.handles[1], '<new handle>']]
   there.trace.forEach((one, i) => {
     const other = back.trace[i]
     // In the first move the reference is the old server, in the second the new one.

@@ -89,6 +89,8 @@ const settings = ({ appview, did, mail }) => ({
     PERCH_PDS_APPVIEW_DID: did,
     PERCH_PDS_REPORT_SERVICE_URL: appview.url,
     PERCH_PDS_REPORT_SERVICE_DID: did,
+    PERCH_PDS_MODERATION_SERVICE_URL: appview.url,
+    PERCH_PDS_MODERATION_SERVICE_DID: did,
     PERCH_PDS_SMTP_URL: mail.perch.url,
     PERCH_PDS_EMAIL_FROM: 'pds@localhost',
     PERCH_RATE_LIMIT_MULTIPLIER: RATE_LIMIT_MULTIPLIER,

@@ -102,6 +102,11 @@ impl<const MAX: usize> Json<MAX> {
         if first.is_some_and(|byte| !matches!(byte, b'{' | b'[')) {
             return Err(XrpcError::bad("SyntaxError", "The request body is no JSON object"));
         }
+        // serde would take a list for an object whose fields may all be missing.
+        if first == Some(&b'[') {
+            serde_json::from_slice::<serde::de::IgnoredAny>(&self.0).map_err(|e| describe(&e))?;
+            return Err(XrpcError::invalid_request("Input does not fit this method: it is a list"));
+        }
         serde_json::from_slice(&self.0).map_err(|e| describe(&e))
     }
 }

@@ -22,6 +22,7 @@ use super::{authorization, service};
 use crate::{
     app::{App, Shared},
     error::XrpcError,
+    identity::ServiceTokenError,
     limits,
     server::Peer,
 };
@@ -127,8 +128,7 @@ async fn moderator(app: &App, token: &str, path: &str) -> Result<(), XrpcError> 
     let trusted = app.config.moderation_service.as_ref().ok_or_else(untrusted)?;
     let method = path.strip_prefix("/xrpc/").and_then(|name| Nsid::parse(name).ok()).ok_or_else(untrusted)?;
     let now = app.now()?;
-    let parsed = Unverified::parse(token)
-        .map_err(|e| XrpcError::new(StatusCode::UNAUTHORIZED, "BadJwt", e.to_string()))?;
+    let parsed = Unverified::parse(token).map_err(|e| service::refused(ServiceTokenError::Token(e)))?;
     let by_labeler = parsed.issuer_service() == Some(LABELER);
     if parsed.issuer().as_str() != trusted.did || (parsed.issuer_service().is_some() && !by_labeler) {
         return Err(untrusted());

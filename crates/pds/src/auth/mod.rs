@@ -174,7 +174,11 @@ impl FromRequestParts<Shared> for RefreshToken {
     type Rejection = XrpcError;
 
     async fn from_request_parts(parts: &mut Parts, _app: &Shared) -> Result<Self, XrpcError> {
-        bearer(&parts.headers).map(|t| Self(t.to_owned()))
+        // Another kind of authorization is none here, as in the reference.
+        match authorization(&parts.headers)? {
+            Some((kind, token)) if kind.eq_ignore_ascii_case("bearer") => Ok(Self(token.to_owned())),
+            Some(_) | None => Err(XrpcError::auth_missing()),
+        }
     }
 }
 

@@ -244,3 +244,13 @@ async fn head_has_the_head_of_get_and_no_body() {
         assert!(head.bytes().await.unwrap().is_empty(), "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_list_is_no_input_even_where_every_field_may_be_missing() {
+    let pds = Pds::start().await;
+    let alice = pds.account("alice").await;
+    let answer = pds.post(Some(&alice.access), "com.atproto.server.deactivateAccount", &json!([])).await;
+    assert_eq!(answer.error(), error(400, "InvalidRequest"));
+    let answer = pds.post(None, "com.atproto.server.createSession", &json!("text")).await;
+    assert_eq!(answer.error(), error(400, "SyntaxError"));
+}

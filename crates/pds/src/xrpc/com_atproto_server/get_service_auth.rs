@@ -37,14 +37,16 @@ pub(in crate::xrpc) async fn handle(
     params: Params,
 ) -> Result<Response, XrpcError> {
     let audience = audience(params.required("aud")?)?;
-    let method = params.get("lxm").map(|_| params.nsid("lxm")).transpose()?;
+    let method = params.optional_text("lxm")?.map(|_| params.nsid("lxm")).transpose()?;
     if let Some(method) = &method {
         check_method(method.as_str(), session.scope)?;
     } else if session.scope == Scope::Takendown {
         return Err(XrpcError::invalid_token("Bad token scope"));
     }
     let now = app.now()?;
-    let life_s = life_s(params.get("exp"), method.as_ref(), now)?;
+    // As in the reference, 0 is the same as none.
+    let expires = params.optional_text("exp")?.filter(|text| *text != "0");
+    let life_s = life_s(expires, method.as_ref(), now)?;
     let key = crate::proxy::signing_key(&app, &session.did, session.scope).await?;
     let token = service_jwt::make(&session.did, audience, method.as_ref(), life_s, &key, now);
     Ok(json(&Output { token: token.map_err(XrpcError::internal)? }))
