@@ -40,6 +40,7 @@ export const values = (field, reference, perch, side, found = []) => {
     differ()
   } else if (kind(reference) === 'array') {
     if (reference.length !== perch.length) differ()
+    else if (side.unordered === field) unordered(field, reference, perch, side, found)
     else reference.forEach((value, i) => values(`${field}[]`, value, perch[i], side, found))
   } else if (kind(reference) === 'object') {
     for (const name of new Set([...Object.keys(reference), ...Object.keys(perch)])) {
@@ -53,6 +54,15 @@ export const values = (field, reference, perch, side, found = []) => {
     differ()
   }
   return found
+}
+
+/** Compares two lists of which no server promises an order: each sorted by what is the same on both. */
+const unordered = (field, reference, perch, side, found) => {
+  const sorted = (list, known) => list
+    .map((value) => ({ value, by: plain(JSON.stringify(value), known) }))
+    .sort((a, b) => (a.by < b.by ? -1 : 1)).map(({ value }) => value)
+  const { unordered: _, ...inside } = side
+  values(field, sorted(reference, side.reference), sorted(perch, side.perch), inside, found)
 }
 
 /** Headers whose value a client may act on. */

@@ -97,7 +97,7 @@ const play = async (step, world, vars) => {
   const side = {
     reference: known(world.reference, world, vars.reference),
     perch: known(world.perch, world, vars.perch),
-    cids: step.cids, bytes: step.bytes,
+    cids: step.cids, bytes: step.bytes, unordered: step.unordered,
   }
   const found = answers(reference, perch, side)
   if (step.mail && reference.status < 300 && perch.status < 300) {
