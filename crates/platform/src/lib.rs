@@ -3,6 +3,7 @@
 //! Services take these traits and never ask which implementation they got: the choice is made once, in `main`.
 //! Missing hardware is normal (`Option<Box<dyn ..>>`). Nothing here does I/O; `platform-linux` does.
 
+pub mod board;
 pub mod button;
 pub mod codes;
 pub mod device;
@@ -13,6 +14,7 @@ pub mod screen;
 pub mod sim;
 pub mod time;
 
+pub use board::Board;
 pub use button::{Button, Edge};
 pub use codes::{CodeOffer, CodeScreen, ShownCode};
 pub use device::DeviceError;

@@ -3,7 +3,7 @@
 use super::{Finding, Rule, plants::Plant, tree::Tree};
 
 /// Most packages in the lock file. Each is code that we answer for; raising this needs a reason in the commit.
-const LOCKED_PACKAGES_MAX: usize = 360;
+const LOCKED_PACKAGES_MAX: usize = 395;
 
 /// The lock file of the workspace.
 const LOCK: &str = "Cargo.lock";
@@ -36,7 +36,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("bench", &["atproto"]),
-    ("xtask", &["bench"]),
+    ("testbed", &["platform"]),
+    ("xtask", &["bench", "testbed"]),
 ];
 
 /// Packages that talk HTTP, TLS or SQL: the process that runs as root links none of them.

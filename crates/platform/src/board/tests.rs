@@ -1,0 +1,72 @@
+//! Every board in the tree reads, and a wrong one is refused with the reason.
+
+use super::{Board, BoardError};
+
+fn boards() -> Vec<(String, String)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../board");
+    let mut boards: Vec<_> = std::fs::read_dir(folder)
+        .expect("the folder is there")
+        .map(|entry| entry.expect("it lists").path())
+        .filter(|path| path.join("board.toml").is_file())
+        .map(|path| {
+            let text = std::fs::read_to_string(path.join("board.toml")).expect("it reads");
+            (path.file_name().expect("it has a name").to_string_lossy().into_owned(), text)
+        })
+        .collect();
+    boards.sort();
+    boards
+}
+
+#[test]
+fn every_board_in_the_tree_reads() {
+    let boards = boards();
+    assert!(boards.len() >= 5, "{boards:?}");
+    for (name, text) in boards {
+        Board::parse(&text).unwrap_or_else(|error| panic!("{name}: {error:?}"));
+    }
+}
+
+#[test]
+fn no_device_tree_means_two_boards() {
+    let mut seen = std::collections::BTreeMap::new();
+    for (name, text) in boards() {
+        for compatible in Board::parse(&text).expect("it reads").compatible {
+            if let Some(other) = seen.insert(compatible.clone(), name.clone()) {
+                panic!("{compatible} means both {other} and {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pi_4_is_found_by_its_device_tree() {
+    let (_, text) = boards().into_iter().find(|(name, _)| name == "raspberrypi-4").expect("it is there");
+    let board = Board::parse(&text).expect("it reads");
+    assert!(board.is_for(b"raspberrypi,4-model-b\0brcm,bcm2711\0"));
+    assert!(!board.is_for(b"raspberrypi,5-model-b\0brcm,bcm2712\0"));
+}
+
+fn refused(change: impl Fn(String) -> String) -> String {
+    let (_, text) = boards().into_iter().find(|(name, _)| name == "raspberrypi-4").expect("it is there");
+    let changed = change(text.clone());
+    assert_ne!(changed, text, "the change must hit something");
+    match Board::parse(&changed).expect_err("it is wrong") {
+        BoardError::Value(text) => text,
+        BoardError::Form(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn reserved_addresses_are_refused() {
+    assert!(refused(|text| text.replace("[0x3c, 0x3d]", "[0x7c]")).contains("0x7c is reserved"));
+}
+
+#[test]
+fn two_things_on_one_line_are_refused() {
+    assert!(refused(|text| text.replace("line = 27", "line = 17")).contains("both on line 17"));
+}
+
+#[test]
+fn unknown_keys_are_refused() {
+    assert!(refused(|text| text.replace("upside_down", "upsidedown")).contains("upsidedown"));
+}
