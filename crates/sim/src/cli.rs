@@ -73,9 +73,19 @@ pub enum Action {
         #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=16))]
         scale: u8,
         /// The status page of the running appliance.
-        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080", value_parser = panel_address)]
         panel: String,
     },
+}
+
+/// Reads the address of a status page: `HOST:PORT`, or the URL as the browser shows it.
+fn panel_address(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let port = bare.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) if !bare.contains('/') => Ok(bare.to_owned()),
+        _ => Err("give HOST:PORT, such as 127.0.0.1:8080".to_owned()),
+    }
 }
 
 /// Which PLC directory accounts belong to.
@@ -150,5 +160,15 @@ mod tests {
         assert_eq!("https://plc.directory/".parse(), Ok(Plc::Url("https://plc.directory".to_owned())));
         assert!("plc.directory".parse::<Plc>().is_err());
         assert!("https://".parse::<Plc>().is_err());
+    }
+
+    #[test]
+    fn a_status_page_is_named_as_the_browser_shows_it_or_refused() {
+        for text in ["127.0.0.1:8080", "http://127.0.0.1:8080", "http://127.0.0.1:8080/"] {
+            assert_eq!(panel_address(text), Ok("127.0.0.1:8080".to_owned()), "{text}");
+        }
+        for text in ["", "8080", ":8080", "localhost", "https://box:8080", "http://box:8080/x", "box:port"] {
+            assert!(panel_address(text).is_err(), "{text}");
+        }
     }
 }
