@@ -81,7 +81,8 @@ pub enum Action {
 /// Reads the address of a status page: `HOST:PORT`, or the URL as the browser shows it.
 fn panel_address(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    let port = bare.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    let port =
+        bare.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
     match port {
         Some(Ok(_)) if !bare.contains('/') => Ok(bare.to_owned()),
         _ => Err("give HOST:PORT, such as 127.0.0.1:8080".to_owned()),
