@@ -1,3 +1,4 @@
 //! Screen pages, button, storage and supervision.
 
 pub mod screen;
+pub mod supervise;

@@ -313,6 +313,53 @@ pub struct StorageStatus {
     pub wear_percent: Option<u8>,
 }
 
+/// How one of the box's programs is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ChildState {
+    /// Not wanted now: its disk is away, or the box is in safe mode.
+    #[default]
+    Resting,
+    /// It is being started, or waits a little before it is started again.
+    Starting,
+    /// It runs.
+    Running,
+    /// It ends again and again.
+    Failing,
+    /// It was asked to end.
+    Ending,
+}
+
+impl ChildState {
+    /// Gives the word that pages show.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Resting => "not wanted now",
+            Self::Starting => "starting",
+            Self::Running => "runs",
+            Self::Failing => "fails again and again",
+            Self::Ending => "ending",
+        }
+    }
+}
+
+/// One of the box's programs, as its supervisor sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ChildStatus {
+    /// Its name, such as `pds` or `udhcpc eth0`.
+    pub name: String,
+    /// How it is.
+    pub state: ChildState,
+    /// How often it was started again since boot.
+    pub restarts: u64,
+    /// Why it ended the last time, until it has run well again.
+    pub why: Option<String>,
+    /// Seconds until it is started again.
+    pub next_start_s: Option<u64>,
+}
+
 /// The box.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -339,6 +386,12 @@ pub struct SystemStatus {
     pub temperature_mc: Option<i32>,
     /// True when the supply voltage is too low now; `None` when the board does not tell.
     pub undervoltage: Option<bool>,
+    /// The box's programs, where it has a supervisor.
+    pub children: Vec<ChildStatus>,
+    /// Why only the most needed programs run, if so.
+    pub safe_mode: Option<String>,
+    /// What is wrong with the owner's settings, if anything.
+    pub settings_problem: Option<String>,
 }
 
 /// All that a page may show. What a silent process would say is `None`.
