@@ -5,9 +5,13 @@
 mod clock;
 mod disk;
 mod kernel_time;
+mod machine;
 mod memory;
+mod process;
 
 pub use clock::{LinuxClock, LinuxClockError};
 pub use disk::{LinuxDisk, LinuxDiskError, classify, facts_of_disk, whole_disk_of};
 pub use kernel_time::{KernelTime, KernelTimeError, KernelVerdict, read_kernel_time};
+pub use machine::{LinuxPower, LinuxWatchdog};
 pub use memory::give_memory_back;
+pub use process::LinuxProcesses;
