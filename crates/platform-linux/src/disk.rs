@@ -5,6 +5,12 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::statvfs;
 use platform::{DeviceError, Disk, DiskFacts, DiskKind, Space};
 
+mod list;
+mod probe;
+mod usage;
+
+pub use list::LinuxDisks;
+
 /// Bytes of a sector in sysfs, whatever the disk's own sector is.
 const SECTOR_BYTES: u64 = 512;
 
@@ -70,14 +76,25 @@ pub fn classify(sys_block: &Path, name: &str) -> DiskKind {
 pub fn facts_of_disk(sys_block: &Path, name: &str) -> Option<DiskFacts> {
     let disk = sys_block.join(name);
     let sectors: u64 = attribute(&disk, "size")?.parse().ok()?;
-    // MMC gives `name`, SCSI and NVMe give `model`.
-    let model = attribute(&disk, "device/model").or_else(|| attribute(&disk, "device/name"));
     Some(DiskFacts {
         name: name.to_owned(),
-        model: model.unwrap_or_default(),
+        model: model(&disk).unwrap_or_default(),
         kind: classify(sys_block, name),
         size_bytes: sectors.saturating_mul(SECTOR_BYTES),
     })
+}
+
+/// What its maker calls a disk: MMC gives `name`, SCSI and NVMe give `model`; SCSI's `vendor` goes before it unless it
+/// only names the bus.
+fn model(disk: &Path) -> Option<String> {
+    const NO_MAKERS: &[&str] = &["ATA", "USB", "SCSI", "Generic"];
+    let model = attribute(disk, "device/model").or_else(|| attribute(disk, "device/name"))?;
+    match attribute(disk, "device/vendor") {
+        // A PCI or virtio device has a number here.
+        Some(maker) if maker.starts_with("0x") || NO_MAKERS.contains(&maker.as_str()) => Some(model),
+        Some(maker) if !model.starts_with(&maker) => Some(format!("{maker} {model}")),
+        _ => Some(model),
+    }
 }
 
 /// Finds the whole disk that a device number (major, minor) lies on, by `/sys/dev/block`; a partition leads to its

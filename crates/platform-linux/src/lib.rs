@@ -10,7 +10,7 @@ mod memory;
 mod process;
 
 pub use clock::{LinuxClock, LinuxClockError};
-pub use disk::{LinuxDisk, LinuxDiskError, classify, facts_of_disk, whole_disk_of};
+pub use disk::{LinuxDisk, LinuxDiskError, LinuxDisks, classify, facts_of_disk, whole_disk_of};
 pub use kernel_time::{KernelTime, KernelTimeError, KernelVerdict, read_kernel_time};
 pub use machine::{LinuxPower, LinuxWatchdog};
 pub use memory::give_memory_back;

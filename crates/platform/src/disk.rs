@@ -4,6 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::DeviceError;
 
+pub mod attached;
+pub mod content;
+
+pub use attached::{AttachedDisk, Content, DiskId, Disks, FileSystem, Partition, Table, UsbDriver, UsbLink};
+
 /// What sort of medium a disk is, by how it is attached and never by its `rotational` flag alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -12,7 +17,7 @@ pub enum DiskKind {
     Sd,
     /// Soldered eMMC.
     Emmc,
-    /// An SSD behind a USB bridge.
+    /// An SSD or a hard disk behind a USB bridge.
     UsbSsd,
     /// A USB stick: removable flash without an SSD's controller.
     UsbStick,

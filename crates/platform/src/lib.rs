@@ -19,7 +19,7 @@ pub use board::Board;
 pub use button::{Button, Edge};
 pub use codes::{CodeOffer, CodeScreen, ShownCode};
 pub use device::DeviceError;
-pub use disk::{Disk, DiskFacts, DiskKind, Space};
+pub use disk::{AttachedDisk, Disk, DiskFacts, DiskId, DiskKind, Disks, Space};
 pub use power::{Led, Power, PowerRequest};
 pub use process::{Processes, Watchdog};
 pub use rtc::{Rtc, RtcReading};

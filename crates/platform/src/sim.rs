@@ -5,6 +5,7 @@
 
 mod clock;
 mod disk;
+mod disks;
 mod ntp;
 mod panel;
 mod random;
@@ -14,6 +15,7 @@ mod tests;
 
 pub use clock::{SimClock, trusted_clock};
 pub use disk::SimDisk;
+pub use disks::SimDisks;
 pub use ntp::{SimNtpFault, SimNtpReply, SimNtpServer};
 pub use panel::{SimButton, SimLed, SimPower, SimScreen};
 pub use random::Random;
