@@ -21,6 +21,14 @@ pub enum Request {
         /// The candidate that the owner saw.
         unix_us: u64,
     },
+    /// To the guard: the network came up or changed; all servers are asked at once.
+    NetworkUp,
+    /// To the guard: the time servers that the network's DHCP names (option 42), the whole list each time. They have
+    /// one vote together.
+    TimeServers {
+        /// Names or addresses; an empty list when the network names none.
+        servers: Vec<String>,
+    },
     /// To the supervisor: restart the machine.
     Restart,
     /// To the supervisor: switch the machine off.

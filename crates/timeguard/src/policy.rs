@@ -5,6 +5,7 @@
 //! far behind is repaired by waiting. So forward steps need more evidence than backward ones.
 
 mod chip;
+mod given;
 mod leap;
 mod source;
 mod timeline;
@@ -32,9 +33,12 @@ use leap::LeapPlan;
 use source::Source;
 use timeline::{Estimate, Timeline, to_i64};
 pub use timeline::{OSCILLATOR_PPB, SLEW_PPB};
-pub use types::{Action, CertificateWindow, Config, Input, Kiss, Moment, Sample, Saved, Server};
+pub use types::{
+    Action, CertificateWindow, Config, GIVEN_OPERATOR, Input, Kiss, Moment, Sample, Saved, Server,
+};
 pub use vote::AGREEING_MIN;
 use vote::{Ballot, Vote};
+pub use weigh::OWNER_SLACK_US;
 use weigh::{Doubt, Ruling};
 
 /// Largest bound of an agreement that is called synced, microseconds.
@@ -97,6 +101,8 @@ pub struct Guard {
     timeline: Timeline,
     estimate: Option<(Origin, Estimate)>,
     sources: Vec<Source>,
+    /// The number that the next server gets; none is used twice, so that a late answer is not taken for another's.
+    next_server: usize,
     chip: Chip,
     leap: LeapPlan,
     floor_us: i64,
@@ -122,11 +128,8 @@ impl Guard {
     #[must_use]
     pub fn new(config: Config, boot_id: BootId, now: Moment) -> Self {
         let poll_s = config.poll_s.max(16);
-        let sources = config
-            .servers
-            .iter()
-            .map(|server| Source::new(server.name.clone(), server.operator.clone(), poll_s))
-            .collect();
+        let source = |(id, server): (usize, &Server)| Source::new(id, server.clone(), poll_s);
+        let sources: Vec<Source> = config.servers.iter().enumerate().map(source).collect();
         let floor_us = to_i64(config.saved.floor_us.max(config.build_us));
         let chip = Chip::new(config.rtc, config.build_us, config.saved.rtc_set_us);
         Self {
@@ -136,6 +139,7 @@ impl Guard {
             state: TimeState::Unknown,
             timeline: Timeline::default(),
             estimate: None,
+            next_server: sources.len(),
             sources,
             chip,
             leap: LeapPlan::default(),
@@ -168,19 +172,19 @@ impl Guard {
         self.notice_foreign_hand(now, &mut actions);
         match input {
             Input::Tick => self.pass_leap(now),
-            Input::Sample(index, sample) => {
+            Input::Sample(id, sample) => {
                 let steady_us = self.timeline.steady_us(sample.boottime_ns);
-                if let Some(source) = self.sources.get_mut(index) {
+                if let Some(source) = self.source(id) {
                     source.answered(&sample, steady_us, now);
                 }
             }
-            Input::Silent(index) => {
-                if let Some(source) = self.sources.get_mut(index) {
+            Input::Silent(id) => {
+                if let Some(source) = self.source(id) {
                     source.missed(now.boottime_ns);
                 }
             }
-            Input::Kiss(index, kiss) => {
-                if let Some(source) = self.sources.get_mut(index) {
+            Input::Kiss(id, kiss) => {
+                if let Some(source) = self.source(id) {
                     source.kissed(kiss, now.boottime_ns);
                 }
             }
@@ -193,6 +197,7 @@ impl Guard {
                 for source in &mut self.sources {
                     source.hurry(now.boottime_ns);
                 }
+                self.certificates_asked_ns = None;
             }
             Input::StepFailed => self.config.may_set_clock = false,
         }
@@ -357,13 +362,13 @@ impl Guard {
     fn votes(&self, steady_us: i64) -> (Vec<Vote>, usize) {
         let mut operators: Vec<&str> = Vec::new();
         for source in &self.sources {
-            if !operators.contains(&source.operator.as_str()) {
-                operators.push(&source.operator);
+            if !operators.contains(&source.server.operator.as_str()) {
+                operators.push(&source.server.operator);
             }
         }
         let (mut votes, mut awaited) = (Vec::new(), 0);
         for operator in operators {
-            let servers = || self.sources.iter().filter(|source| source.operator == operator);
+            let servers = || self.sources.iter().filter(|source| source.server.operator == operator);
             match Vote::of_servers(servers().filter_map(|source| source.interval(steady_us))) {
                 Some(vote) => votes.push(vote),
                 None => awaited += usize::from(servers().any(Source::is_awaited)),
@@ -402,9 +407,9 @@ impl Guard {
 
     /// Asks whom it is time to ask.
     fn ask(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        for (index, source) in self.sources.iter_mut().enumerate() {
+        for source in &mut self.sources {
             if source.is_due(now.boottime_ns) {
-                actions.push(Action::Query(index));
+                actions.push(Action::Query(source.id));
             }
         }
         let needed = matches!(self.state, TimeState::Rtc | TimeState::Holdover);

@@ -1,5 +1,6 @@
 //! Carries out what the policy says: asks servers, reads the chip, sets the clock, publishes. It decides nothing.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,17 +9,17 @@ use control::TimeStatus;
 use platform::time::{BootClock, ClockControl, Verdict};
 use platform::{Rtc, RtcReading};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::policy::{Action, CertificateWindow, Config, Guard, Input, Kiss, Moment, Sample, Saved};
+use crate::policy::{Action, CertificateWindow, Config, Guard, Input, Kiss, Moment, Sample, Saved, Server};
 
 /// Time between looks at the clock, which find a foreign hand and renew the verdict.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How long an answer of a server is awaited: longer round trips would be too wide to vote.
-const ANSWER_WAIT: Duration = Duration::from_secs(3);
+/// How long a question to a server may take in all, its name's look-up included. The policy gives it up after 10 s.
+const QUESTION_WAIT: Duration = Duration::from_secs(8);
 
 /// How long certificates are awaited: two TLS handshakes over a slow line.
 const CERTIFICATES_WAIT: Duration = Duration::from_secs(20);
@@ -36,11 +37,14 @@ pub enum Answer {
 
 /// Whom the guard may ask about the time.
 pub trait Evidence: Send + Sync + 'static {
-    /// Asks one server of the configuration, by its index.
-    fn query(&self, server: usize) -> impl Future<Output = Answer> + Send;
+    /// Asks a server; the number names it as long as the guard runs.
+    fn query(&self, id: usize, server: Server) -> impl Future<Output = Answer> + Send;
 
     /// Fetches when the certificates of two independent hosts are valid; `None` when that fails.
     fn certificates(&self) -> impl Future<Output = Option<CertificateWindow>> + Send;
+
+    /// Forgets what the old network said, such as the addresses of names.
+    fn network_changed(&self) {}
 }
 
 /// Where the guard's words go. Failures are the implementation's to log: the guard cannot mend them, and readers stop
@@ -57,12 +61,16 @@ pub trait Outlet: Send + Sync + std::fmt::Debug {
 }
 
 /// What others may tell a running guard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// The owner confirmed the time that the screen asked about, UTC microseconds.
     OwnerAccepts(u64),
     /// The network came up or changed.
     NetworkUp,
+    /// DHCP names these servers now.
+    Given(Vec<String>),
+    /// The disk with what was kept from before has come.
+    Remember(Saved),
 }
 
 /// What the guard works with.
@@ -89,7 +97,15 @@ pub async fn run<E: Evidence>(
 ) {
     let now = moment(platform.boot.as_ref());
     let guard = Guard::new(config, platform.boot.boot_id(), now);
-    let mut driver = Driver { guard, platform, tasks: JoinSet::new(), chip_jobs: Vec::new(), verdict: None };
+    let mut driver = Driver {
+        guard,
+        platform,
+        tasks: JoinSet::new(),
+        questions: HashMap::new(),
+        fetching: None,
+        chip_jobs: Vec::new(),
+        verdict: None,
+    };
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut commanded = true;
@@ -99,8 +115,7 @@ pub async fn run<E: Evidence>(
             _ = ticks.tick() => driver.feed(Input::Tick),
             Some(done) = driver.tasks.join_next() => driver.finish(done),
             command = commands.recv(), if commanded => match command {
-                Some(Command::OwnerAccepts(unix_us)) => driver.feed(Input::OwnerAccepts(unix_us)),
-                Some(Command::NetworkUp) => driver.feed(Input::NetworkUp),
+                Some(command) => driver.command(command),
                 None => commanded = false,
             },
         }
@@ -127,17 +142,40 @@ struct Driver<E> {
     guard: Guard,
     platform: Platform<E>,
     tasks: JoinSet<Done>,
+    /// The question under way to each server: a new one takes its place.
+    questions: HashMap<usize, AbortHandle>,
+    /// The look for certificates under way.
+    fetching: Option<AbortHandle>,
     /// What waits for the chip to come back from a task.
     chip_jobs: Vec<ChipJob>,
     verdict: Option<Verdict>,
 }
 
 impl<E: Evidence> Driver<E> {
-    /// Gives one input to the policy, carries out its actions, and tells the pages.
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::OwnerAccepts(unix_us) => self.feed(Input::OwnerAccepts(unix_us)),
+            Command::NetworkUp => {
+                self.platform.evidence.network_changed();
+                self.feed(Input::NetworkUp);
+            }
+            Command::Given(names) => self.decide(|guard, now| guard.take_given(&names, now)),
+            Command::Remember(saved) => self.decide(|guard, now| {
+                guard.remember(saved, now);
+                guard.handle(Input::Tick, now)
+            }),
+        }
+    }
+
     fn feed(&mut self, input: Input) {
+        self.decide(|guard, now| guard.handle(input, now));
+    }
+
+    /// Lets the policy decide, carries out its actions, and tells the pages.
+    fn decide(&mut self, decision: impl FnOnce(&mut Guard, Moment) -> Vec<Action>) {
         let before = self.guard.state();
         let now = moment(self.platform.boot.as_ref());
-        let actions = self.guard.handle(input, now);
+        let actions = decision(&mut self.guard, now);
         for action in actions {
             self.act(action);
         }
@@ -161,7 +199,7 @@ impl<E: Evidence> Driver<E> {
             }
             Action::Step(delta_us) => self.step(delta_us),
             Action::Slew(delta_us) => self.slew(delta_us),
-            Action::Query(server) => self.query(server),
+            Action::Query(id) => self.query(id),
             Action::ReadChip => self.chip(ChipJob::Read),
             Action::SetChip => {
                 if let Some(verdict) = self.verdict {
@@ -195,24 +233,33 @@ impl<E: Evidence> Driver<E> {
         }
     }
 
-    fn query(&mut self, server: usize) {
+    fn query(&mut self, id: usize) {
+        let Some(server) = self.guard.server(id).cloned() else { return };
         let evidence = self.platform.evidence.clone();
-        self.tasks.spawn(async move {
-            let answer = timeout(ANSWER_WAIT, evidence.query(server)).await.unwrap_or(Answer::Silence);
+        let question = self.tasks.spawn(async move {
+            let asked = evidence.query(id, server);
+            let answer = timeout(QUESTION_WAIT, asked).await.unwrap_or(Answer::Silence);
             Done::Learnt(match answer {
-                Answer::Sample(sample) => Input::Sample(server, sample),
-                Answer::Kiss(kiss) => Input::Kiss(server, kiss),
-                Answer::Silence => Input::Silent(server),
+                Answer::Sample(sample) => Input::Sample(id, sample),
+                Answer::Kiss(kiss) => Input::Kiss(id, kiss),
+                Answer::Silence => Input::Silent(id),
             })
         });
+        self.questions.retain(|_, question| !question.is_finished());
+        if let Some(old) = self.questions.insert(id, question) {
+            old.abort();
+        }
     }
 
     fn fetch_certificates(&mut self) {
         let evidence = self.platform.evidence.clone();
-        self.tasks.spawn(async move {
+        let fetch = self.tasks.spawn(async move {
             let window = timeout(CERTIFICATES_WAIT, evidence.certificates()).await.ok().flatten();
             Done::Learnt(Input::Certificates(window))
         });
+        if let Some(old) = self.fetching.replace(fetch) {
+            old.abort();
+        }
     }
 
     /// Begins work with the chip, or lets it wait for the work under way.
@@ -240,6 +287,8 @@ impl<E: Evidence> Driver<E> {
                     self.chip(job);
                 }
             }
+            // A question whose place a new one took.
+            Err(error) if error.is_cancelled() => {}
             Err(error) => tracing::error!(%error, "a task of the time guard ended early"),
         }
     }

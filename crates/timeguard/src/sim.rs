@@ -231,8 +231,8 @@ struct SimEvidence {
 }
 
 impl Evidence for SimEvidence {
-    async fn query(&self, server: usize) -> Answer {
-        let Some(server) = self.inner.servers.get(server) else { return Answer::Silence };
+    async fn query(&self, id: usize, _server: Server) -> Answer {
+        let Some(server) = self.inner.servers.get(id) else { return Answer::Silence };
         let sent_ns = self.inner.clock.boottime_ns();
         match server.ask(self.inner.clock.true_us()) {
             SimNtpReply::Silence => {

@@ -73,6 +73,11 @@ impl Chip {
         }
     }
 
+    /// Takes the time of the last setting, when it becomes known after the start.
+    pub(crate) fn remember(&mut self, set_us: Option<u64>) {
+        self.set_us = self.set_us.or(set_us.map(to_i64));
+    }
+
     pub(crate) fn is_present(&self) -> bool {
         self.config.is_some()
     }

@@ -7,7 +7,7 @@ use platform::time::drift_us;
 
 use super::timeline::OSCILLATOR_PPB;
 use super::vote::Interval;
-use super::{Kiss, Leap, Moment, Sample};
+use super::{Kiss, Leap, Moment, Sample, Server};
 
 /// Answers that are remembered per server; the tightest counts. At 64 s apart, eight are as old as drift allows.
 const READINGS_MAX: usize = 8;
@@ -61,8 +61,9 @@ impl Reading {
 /// A server as the policy sees it.
 #[derive(Debug)]
 pub(crate) struct Source {
-    pub(crate) name: String,
-    pub(crate) operator: String,
+    /// Its number, by which questions and answers name it.
+    pub(crate) id: usize,
+    pub(crate) server: Server,
     readings: VecDeque<Reading>,
     misses: u32,
     refused: bool,
@@ -74,10 +75,10 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    pub(crate) fn new(name: String, operator: String, poll_s: u64) -> Self {
+    pub(crate) fn new(id: usize, server: Server, poll_s: u64) -> Self {
         Self {
-            name,
-            operator,
+            id,
+            server,
             readings: VecDeque::new(),
             misses: 0,
             refused: false,
@@ -158,9 +159,11 @@ impl Source {
         }
     }
 
-    /// Asks afresh at once, since the network changed; a server that told us to leave stays left.
+    /// Asks afresh at once, since the network changed; a server that told us to leave stays left. The question under
+    /// way, which the old network may have swallowed, is not waited for.
     pub(crate) fn hurry(&mut self, boottime_ns: u64) {
         self.misses = 0;
+        self.asked_ns = None;
         self.burst_left = BURST;
         self.next_ns = boottime_ns;
     }
@@ -220,7 +223,7 @@ mod tests {
     use super::*;
 
     fn source() -> Source {
-        Source::new("a.test".to_owned(), "a".to_owned(), 64)
+        Source::new(0, Server { name: "a.test".to_owned(), operator: "a".to_owned() }, 64)
     }
 
     fn at(second: u64) -> Moment {
@@ -276,6 +279,14 @@ mod tests {
         assert!(!source.is_due(5 * SECOND_NS));
         assert!(!source.is_due(11 * SECOND_NS), "it waits after the loss");
         assert!(source.is_due(15 * SECOND_NS));
+    }
+
+    #[test]
+    fn a_question_that_the_old_network_swallowed_does_not_hold_up_the_new() {
+        let mut source = source();
+        assert!(source.is_due(0));
+        source.hurry(SECOND_NS);
+        assert!(source.is_due(SECOND_NS));
     }
 
     #[test]

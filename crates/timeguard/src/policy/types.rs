@@ -19,9 +19,12 @@ pub struct Moment {
 pub struct Server {
     /// Name or address.
     pub name: String,
-    /// Who runs it: all servers of one operator have one vote, and so have all that DHCP gave (`dhcp`).
+    /// Who runs it: all servers of one operator have one vote, and so have all that DHCP gave ([`GIVEN_OPERATOR`]).
     pub operator: String,
 }
+
+/// The operator of all servers that DHCP gave: whoever runs the network has one vote.
+pub const GIVEN_OPERATOR: &str = "dhcp";
 
 /// What the guard keeps across restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,7 +88,7 @@ pub struct CertificateWindow {
 pub enum Input {
     /// A second passed.
     Tick,
-    /// A server answered.
+    /// A server (by its number) answered.
     Sample(usize, Sample),
     /// A server did not answer in time, or wrongly.
     Silent(usize),
@@ -116,7 +119,7 @@ pub enum Action {
     Step(i64),
     /// Slew the clock by this much, microseconds; 0 ends a slew.
     Slew(i64),
-    /// Ask a server, and answer with `Sample`, `Kiss` or `Silent`.
+    /// Ask a server (by its number), and answer with `Sample`, `Kiss` or `Silent`.
     Query(usize),
     /// Read the chip, and answer with `Chip`.
     ReadChip,

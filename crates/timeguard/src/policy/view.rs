@@ -16,8 +16,8 @@ impl Guard {
         let sources = self.sources.iter().map(|source| {
             let view = source.view(steady_us);
             SourceStatus {
-                name: source.name.clone(),
-                operator: source.operator.clone(),
+                name: source.server.name.clone(),
+                operator: source.server.operator.clone(),
                 answers: source.state(steady_us, self.ballot.map(|ballot| ballot.offset_us)),
                 offset_us: view
                     .map(|(offset_us, _)| offset_us.saturating_sub(agreed_us.unwrap_or(realtime_us))),

@@ -33,7 +33,7 @@ const CERTIFICATES_LIFE_NS: u64 = 3_600_000_000_000;
 
 /// How far the owner's confirmation may be from the candidate, microseconds: the minutes that reading and pressing
 /// take.
-const OWNER_SLACK_US: u64 = 600_000_000;
+pub const OWNER_SLACK_US: u64 = 600_000_000;
 
 /// What the rules say about a won vote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
