@@ -70,3 +70,27 @@ fn two_things_on_one_line_are_refused() {
 fn unknown_keys_are_refused() {
     assert!(refused(|text| text.replace("upside_down", "upsidedown")).contains("upsidedown"));
 }
+
+#[test]
+fn the_wiring_page_says_what_the_boards_say() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/hardware.md");
+    let page = std::fs::read_to_string(page).expect("it reads");
+    // Header pins of BCM lines (Raspberry Pi documentation, "GPIO and the 40-pin header").
+    let pin_of = |line| match line {
+        2 => 3,
+        3 => 5,
+        17 => 11,
+        27 => 13,
+        other => panic!("GPIO{other} is on no wiring picture"),
+    };
+    for (name, text) in boards().into_iter().filter(|(name, _)| name.starts_with("raspberrypi")) {
+        let board = Board::parse(&text).expect("it reads");
+        for (what, line) in [("button", board.button), ("light", board.led)] {
+            let line = line.expect("every Pi has one").line;
+            let row = format!("| GPIO{line} | {} |", pin_of(line));
+            assert!(page.lines().any(|l| l.contains(what) && l.ends_with(&row)), "{name}: {what} {row}");
+        }
+        let screen = board.screen.expect("every Pi has one");
+        assert_eq!(screen.bus, "/dev/i2c-1", "{name}: pins 3 and 5 are bus 1");
+    }
+}
