@@ -5,7 +5,8 @@
 //! ([`Disk::vfs_name`]), the store's other files through [`CrashFiles`]. [`Replay`] walks the log and makes, for any
 //! point of it, the states that a weak disk could show after a cut there: what was synced is kept, of the rest a seeded
 //! random part is there, torn at sector size and out of order. [`torture`] runs the store on such a disk and checks that
-//! all it promised is there in every state.
+//! all it promised is there in every state. [`Ledger`] and [`Checker`] know nothing of that disk, and judge data folders
+//! that lost power otherwise as well.
 
 mod disk;
 mod files;
@@ -22,6 +23,6 @@ pub use image::{Image, scratch};
 pub use log::{Ino, Log, Name, Op};
 pub use replay::{Manner, Replay, SECTOR_BYTES};
 pub use torture::{
-    Again, FAULT_STATES_MAX, Fault, LOAD_STEPS_MIN, Recording, Report, TortureError, Violation, plant,
-    record, torture,
+    Again, Call, Checker, Expected, FAULT_STATES_MAX, Fault, Found, LOAD_STEPS_MIN, Ledger, Recording,
+    Report, Thing, TortureError, Violation, plant, record, torture,
 };

@@ -26,8 +26,8 @@ use crate::image::{Image, scratch};
 use crate::log::{Log, Op};
 use crate::replay::{Manner, Replay};
 use crate::{Disk, Honesty};
-use check::{Checker, Expected, Found};
-use ledger::Ledger;
+pub use check::{Checker, Found};
+pub use ledger::{Call, Expected, Ledger, Thing};
 
 /// Violations after which a run of states ends: more of them tell nothing new.
 const VIOLATIONS_MAX: usize = 20;
@@ -277,7 +277,7 @@ impl Recording {
         let mut rng = Rng::with_seed(self.seed);
         let mut replay = Replay::new(&self.log);
         let mut prints = HashSet::new();
-        let mut checker = Checker::new(runtime()?);
+        let mut checker = Checker::new(runtime()?, load::PLC_URL.to_owned(), load::limits());
         let mut report = Report { operations: self.log.ops.len(), ..Report::default() };
         for (position, again) in self.plan(states, &mut rng) {
             replay.advance_to(position);
@@ -391,7 +391,7 @@ fn open_and_check(
 ) -> Result<Found, TortureError> {
     let dir = scratch().map_err(TortureError::io("making a temporary folder"))?;
     image.write_to(dir.path()).map_err(TortureError::io("writing a state"))?;
-    Ok(checker.check(dir.path(), expected))
+    Ok(checker.check(&dir.path().join("data"), expected))
 }
 
 #[cfg(test)]

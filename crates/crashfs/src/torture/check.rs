@@ -10,12 +10,11 @@ use atproto::syntax::Did;
 use bytes::Bytes;
 use platform::sim::trusted_clock;
 use platform::time::Clock;
-use store::{Account, Config, Event, Store, StoreError};
+use store::{Account, Config, Event, Limits, Store, StoreError};
 use tokio::runtime::Runtime;
 
 use super::examine;
 use super::ledger::{Comparison, Thing, Wholeness};
-use super::load::{self, PLC_URL};
 
 pub(super) use super::ledger::Expected;
 
@@ -31,21 +30,23 @@ const REOPEN_PAUSE: Duration = Duration::from_millis(10);
 
 /// What one state came to.
 #[derive(Debug, Default)]
-pub(super) struct Found {
+pub struct Found {
     /// What is not as promised.
-    pub(super) wrong: Vec<String>,
+    pub wrong: Vec<String>,
     /// Promises compared.
-    pub(super) promises: usize,
+    pub promises: usize,
     /// Files that nothing refers to.
-    pub(super) orphans: usize,
+    pub orphans: usize,
 }
 
 /// Checks states, one after the other.
 #[derive(Debug)]
-pub(super) struct Checker {
+pub struct Checker {
     pub(super) runtime: Runtime,
     /// Frames whose signature and proof were found sound: most states show the same ones.
     sound: HashSet<Bytes>,
+    plc_url: String,
+    limits: Limits,
 }
 
 /// All that an open store holds.
@@ -60,23 +61,25 @@ pub(super) struct Held {
 type Checked<T> = Result<T, String>;
 
 impl Checker {
-    pub(super) fn new(runtime: Runtime) -> Self {
-        Self { runtime, sound: HashSet::new() }
+    /// Checks stores of a PLC directory, opened with these limits. The runtime is for the store's calls.
+    #[must_use]
+    pub fn new(runtime: Runtime, plc_url: String, limits: Limits) -> Self {
+        Self { runtime, sound: HashSet::new(), plc_url, limits }
     }
 
-    /// Judges the state that lies in a folder.
-    pub(super) fn check(&mut self, dir: &Path, expected: &Expected<'_>) -> Found {
+    /// Judges the data folder of a store after a cut, by the store's own code: what is there afterwards is changed.
+    pub fn check(&mut self, data: &Path, expected: &Expected<'_>) -> Found {
         let mut found = Found::default();
         let (clock, _sim) = trusted_clock(expected.unix_us().saturating_add(OFF_US));
-        let data = dir.join("data");
-        let store = match open(&data, clock.clone()) {
+        let config = self.config(data, clock.clone());
+        let store = match Store::open(config.clone()) {
             Ok(store) => store,
             Err(error) => {
                 found.wrong.push(format!("the store does not open: {}", full(&error)));
                 return found;
             }
         };
-        let Self { runtime, sound } = self;
+        let Self { runtime, sound, .. } = self;
         let outcome = runtime.block_on(judge(&store, &clock, expected, sound, &mut found));
         if let Err(failed) = outcome {
             found.wrong.push(failed);
@@ -88,7 +91,7 @@ impl Checker {
         if let Err(failed) = examine::integrity(&data.join("perch.sqlite")) {
             found.wrong.push(failed);
         }
-        match examine::leftovers(&data) {
+        match examine::leftovers(data) {
             Ok(left) => {
                 found.orphans = left.orphans;
                 found.wrong.extend(left.temporary.into_iter().map(|path| format!("left over: {path}")));
@@ -97,30 +100,30 @@ impl Checker {
         }
         // What was continued must itself be there at the next start.
         if found.wrong.is_empty() {
-            match reopen(&data, &clock) {
+            match reopen(&config) {
                 Ok(store) => drop(runtime.block_on(store.close())),
                 Err(error) => found.wrong.push(format!("the second start fails: {}", full(&error))),
             }
         }
         found
     }
-}
 
-fn open(dir: &Path, clock: Clock) -> Result<Store, store::OpenError> {
-    let mut config = Config::new(dir.to_owned(), PLC_URL.to_owned(), clock);
-    config.limits = load::limits();
-    Store::open(config)
+    fn config(&self, data: &Path, clock: Clock) -> Config {
+        let mut config = Config::new(data.to_owned(), self.plc_url.clone(), clock);
+        config.limits = self.limits;
+        config
+    }
 }
 
 /// Opens the store when the threads of the first one, which reads may outlive by a moment, have let go of it.
-fn reopen(dir: &Path, clock: &Clock) -> Result<Store, store::OpenError> {
+fn reopen(config: &Config) -> Result<Store, store::OpenError> {
     for _ in 0..REOPEN_TRIES {
-        match open(dir, clock.clone()) {
+        match Store::open(config.clone()) {
             Err(store::OpenError::InUse { .. }) => std::thread::sleep(REOPEN_PAUSE),
             other => return other,
         }
     }
-    open(dir, clock.clone())
+    Store::open(config.clone())
 }
 
 /// Gives an error with its reasons.

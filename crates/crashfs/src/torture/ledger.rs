@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 /// Something that the store keeps.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Thing {
+pub enum Thing {
     /// An account; its handle.
     Account(Did),
     /// An account's state; the protocol's word.
@@ -56,7 +56,7 @@ struct ToldRev {
 
 /// All promises of one load.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     claims: BTreeMap<Thing, Vec<Claim>>,
     revs: Vec<ToldRev>,
     /// Numbers that were passed, by position: none up to them may be given any more.
@@ -70,15 +70,16 @@ pub(crate) struct Ledger {
 
 /// A call under way.
 #[derive(Debug)]
-pub(crate) struct Call {
+pub struct Call {
     number: u64,
     claimed: Vec<Thing>,
-    pub(crate) begun: usize,
+    /// Position at which it began.
+    pub begun: usize,
 }
 
 impl Ledger {
     /// Notes that a call begins which gives these things these values.
-    pub(crate) fn begin(&mut self, begun: usize, values: Vec<(Thing, Option<Bytes>)>) -> Call {
+    pub fn begin(&mut self, begun: usize, values: Vec<(Thing, Option<Bytes>)>) -> Call {
         self.calls += 1;
         let mut call = Call { number: self.calls, claimed: Vec::new(), begun };
         for (thing, value) in values {
@@ -94,7 +95,7 @@ impl Ledger {
     }
 
     /// Notes that a call was answered at a position.
-    pub(crate) fn answered(&mut self, call: &Call, position: usize) {
+    pub fn answered(&mut self, call: &Call, position: usize) {
         for thing in &call.claimed {
             for claim in self.claims.get_mut(thing).into_iter().flatten() {
                 if claim.call == call.number {
@@ -105,7 +106,7 @@ impl Ledger {
     }
 
     /// Notes an event that a subscriber got at a position. What a cut before it shows is anybody's guess.
-    pub(crate) fn sent(&mut self, position: usize, seq: u64, frame: Bytes) {
+    pub fn sent(&mut self, position: usize, seq: u64, frame: Bytes) {
         self.calls += 1;
         let claim = Claim { call: self.calls, begun: 0, answered: Some(position), value: Some(frame) };
         self.claims.entry(Thing::Event(seq)).or_default().push(claim);
@@ -125,7 +126,7 @@ impl Ledger {
     }
 
     /// Notes that things may go from a position on, without anybody being told when.
-    pub(crate) fn may_go(&mut self, begun: usize, things: impl IntoIterator<Item = Thing>) {
+    pub fn may_go(&mut self, begun: usize, things: impl IntoIterator<Item = Thing>) {
         self.calls += 1;
         for thing in things {
             let claim = Claim { call: self.calls, begun, answered: None, value: None };
@@ -134,7 +135,7 @@ impl Ledger {
     }
 
     /// Notes a revision that somebody was told of.
-    pub(crate) fn told_rev(&mut self, position: usize, did: Did, rev: Tid) {
+    pub fn told_rev(&mut self, position: usize, did: Did, rev: Tid) {
         self.revs.push(ToldRev { position, did, rev });
     }
 
@@ -144,7 +145,7 @@ impl Ledger {
     }
 
     /// Notes the trusted time.
-    pub(crate) fn at_time(&mut self, position: usize, unix_us: u64) {
+    pub fn at_time(&mut self, position: usize, unix_us: u64) {
         self.times.push((position, unix_us));
     }
 
@@ -156,14 +157,15 @@ impl Ledger {
     }
 
     /// Says what a cut at a position may show.
-    pub(crate) fn expected_at(&self, position: usize) -> Expected<'_> {
+    #[must_use]
+    pub fn expected_at(&self, position: usize) -> Expected<'_> {
         Expected { ledger: self, position, second: None }
     }
 }
 
 /// What a cut at one position may show.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Expected<'l> {
+pub struct Expected<'l> {
     ledger: &'l Ledger,
     position: usize,
     /// What the store promised when it was started again after that position, and where it was cut then.
