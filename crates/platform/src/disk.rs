@@ -6,6 +6,10 @@ use crate::DeviceError;
 
 pub mod attached;
 pub mod content;
+pub mod endurance;
+pub mod health;
+pub mod speed;
+pub mod trim;
 
 pub use attached::{AttachedDisk, Content, DiskId, Disks, FileSystem, Partition, Table, UsbDriver, UsbLink};
 
