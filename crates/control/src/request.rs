@@ -33,6 +33,68 @@ pub enum Request {
     Restart,
     /// To the supervisor: switch the machine off.
     PowerOff,
+    /// To the PDS: whether there is a network. Relays are asked anew when it comes back.
+    Network {
+        /// Whether there is one.
+        up: bool,
+    },
+    /// To the supervisor: show a one-time code after a press of the button.
+    OfferCode {
+        /// What the code does; one of `platform::codes::PURPOSES`.
+        purpose: String,
+        /// The account's handle.
+        account: String,
+        /// The code.
+        code: String,
+    },
+    /// To the supervisor: do what cannot be undone, after the owner has proven to be there.
+    Ask {
+        /// What is to be done.
+        deed: Deed,
+    },
+    /// To the supervisor: here is the proof for what was asked.
+    Prove {
+        /// What was asked.
+        deed: Deed,
+        /// The code that the screen shows, or the one-time secret.
+        given: String,
+    },
+}
+
+/// What is done only when its owner has proven to stand before the box, or to hold its secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deed {
+    /// Erase all accounts, posts and keys.
+    FactoryReset,
+    /// Restart the box.
+    Restart,
+    /// Switch the box off.
+    PowerOff,
+}
+
+impl Deed {
+    /// Gives the words that follow "the box is asked to".
+    #[must_use]
+    pub fn words(&self) -> &'static str {
+        match self {
+            Self::FactoryReset => "ERASE ALL ACCOUNTS",
+            Self::Restart => "restart",
+            Self::PowerOff => "switch itself off",
+        }
+    }
+}
+
+/// A way to prove that the owner wants a deed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// Holding the button while the screen names the deed.
+    Button,
+    /// The code that the screen shows for this deed.
+    Code,
+    /// The one-time secret of `perch.toml`.
+    Secret,
 }
 
 /// The answer to a request.
@@ -41,6 +103,11 @@ pub enum Request {
 pub enum Reply {
     /// It is done, or begun.
     Done,
+    /// It waits for one of these.
+    Proofs {
+        /// The ways.
+        ways: Vec<Proof>,
+    },
     /// It is not done.
     Refused {
         /// Why, and what to do.

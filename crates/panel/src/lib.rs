@@ -12,7 +12,9 @@ mod tests;
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 
+pub use appliance::front::{Live, Press};
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -20,31 +22,12 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use control::Status;
 use platform::Frame;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use guard::Names;
-
-/// The status and the frame that was drawn from it.
-#[derive(Clone, Debug, Default)]
-pub struct Live {
-    /// What each process says.
-    pub status: Status,
-    /// What the screen shows.
-    pub frame: Frame,
-}
-
-/// A press of the simulated button.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Press {
-    /// Shorter than a second.
-    Short,
-    /// Held.
-    Long,
-}
 
 /// What the panel is given.
 #[derive(Debug)]
@@ -54,7 +37,7 @@ pub struct Config {
     /// The names and addresses it answers to besides loopback, without port, IPv6 in brackets.
     pub names: Vec<String>,
     /// Where presses on the page go; `None` on a box with a real button.
-    pub button: Option<mpsc::Sender<Press>>,
+    pub button: Option<SyncSender<Press>>,
 }
 
 /// The side of one screen pixel in `/screen.png`: 512 x 256 pixels, about 1 KiB.
@@ -70,7 +53,7 @@ const POLICY: &str = "default-src 'none'; img-src 'self' data:; style-src 'self'
 struct Panel {
     names: Names,
     live: watch::Receiver<Live>,
-    button: Option<mpsc::Sender<Press>>,
+    button: Option<SyncSender<Press>>,
 }
 
 /// Serves the pages until `shutdown`.
@@ -79,7 +62,7 @@ pub async fn run(config: Config, live: watch::Receiver<Live>, shutdown: Cancella
     server::serve(config.listener, router, shutdown).await;
 }
 
-fn router(names: Vec<String>, live: watch::Receiver<Live>, button: Option<mpsc::Sender<Press>>) -> Router {
+fn router(names: Vec<String>, live: watch::Receiver<Live>, button: Option<SyncSender<Press>>) -> Router {
     let panel = Arc::new(Panel { names: Names::new(names), live, button });
     Router::new()
         .route("/", get(index))

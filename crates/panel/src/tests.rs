@@ -1,11 +1,14 @@
 //! The panel's answers as a browser gets them, without a socket.
 
+use std::sync::mpsc;
+
 use axum::http::Method;
+use control::Status;
 use tower::ServiceExt;
 
 use super::*;
 
-fn serve(status: Status, button: Option<mpsc::Sender<Press>>) -> Router {
+fn serve(status: Status, button: Option<mpsc::SyncSender<Press>>) -> Router {
     let (_, live) = watch::channel(Live { status, frame: Frame::new() });
     router(vec!["perch.local".to_owned()], live, button)
 }
@@ -92,7 +95,7 @@ async fn the_screen_is_a_png() {
 
 #[tokio::test]
 async fn the_simulated_button_obeys_only_its_own_page() {
-    let (sender, mut presses) = mpsc::channel(2);
+    let (sender, presses) = mpsc::sync_channel(2);
     let router = serve(Status::default(), Some(sender));
     let foreign = [OWN, ("origin", "http://evil.example")];
     let (code, _, _) = ask(router.clone(), Method::POST, "/button", &foreign, "press=long").await;

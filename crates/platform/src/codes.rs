@@ -31,6 +31,15 @@ impl fmt::Debug for ShownCode {
     }
 }
 
+/// Everything that a code on the screen can do, as the screen says it. Offers cross from a program that faces the
+/// internet to one that runs as root: only these words are shown.
+pub const PURPOSES: [&str; 4] = [
+    "confirm the e-mail address",
+    "change the e-mail address",
+    "DELETE THE ACCOUNT",
+    "change keys or home of the account",
+];
+
 /// What a code is for and whom it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodeOffer {

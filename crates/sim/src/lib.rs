@@ -1,10 +1,8 @@
 //! The whole appliance on this computer: PLC directory, simulated time servers, faults on command.
 
 pub mod cli;
-pub mod codes;
 pub mod command;
 pub mod console;
-pub mod display;
 pub mod pds_service;
 pub mod plc_directory;
 pub mod run;

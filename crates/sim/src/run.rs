@@ -4,9 +4,13 @@ use std::io;
 use std::net::{Ipv4Addr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use appliance::front::presence::Means;
+use appliance::front::{Desk, Display, Wish};
 use control::status::PdsState;
 use control::{PdsStatus, Status, SystemStatus};
 use panel::{Live, Press};
@@ -14,15 +18,13 @@ use platform::time::BootClock;
 use platform::{Disk, Screen};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Plc, RunArgs};
-use crate::codes::Codes;
 use crate::command::{Command, HELP};
 use crate::console::{self, TerminalScreen};
-use crate::display::Display;
 use crate::pds_service::{Service, ServiceError};
 use crate::plc_directory::{self, Directory};
 use crate::world::World;
@@ -126,7 +128,7 @@ struct Appliance {
     world: Arc<World>,
     addresses: Addresses,
     status: watch::Receiver<PdsStatus>,
-    presses: mpsc::Sender<Press>,
+    presses: mpsc::SyncSender<Press>,
     /// Whether the terminal shows the screen.
     drawn: bool,
 }
@@ -148,15 +150,16 @@ impl Appliance {
         let addresses = Addresses { pds: url(&pds_listener)?, panel: url(&panel_listener)?, plc };
         let status = watch::Sender::new(PdsStatus::default());
         let watched = status.subscribe();
-        let (presses, presses_taken) = mpsc::channel(PRESSES_WAITING);
+        let (presses, presses_taken) = mpsc::sync_channel(PRESSES_WAITING);
         let (live, live_taken) = watch::channel(Live::default());
-        let codes = Arc::new(Codes::default());
+        // The panel's picture and its button serve where there is no terminal.
+        let desk = Arc::new(Desk::new(Means { screen: true, button: true, secret: None }));
         let service = Service {
             config: pds_config(args, pds_listener.local_addr()?.port(), &addresses)?,
             platform: pds::Platform {
                 network: Some(world.network()),
                 heal: Some(world.heal()),
-                codes: Some(codes.clone()),
+                codes: Some(desk.clone()),
                 ..pds::Platform::new(world.clock(), Some(world.disk()))
             },
             listener: pds_listener,
@@ -180,14 +183,10 @@ impl Appliance {
             panel::run(panel_config, live_taken, stop).await;
             Ok(())
         });
-        let mut display = display(args, host, &world, &addresses, watched.clone(), live, presses_taken);
-        display.codes = codes;
+        let front = Front { live, presses: presses_taken, desk };
+        let display = display(args, host, &world, &addresses, watched.clone(), front);
         let drawn = display.screen.is_some();
-        let stop = shutdown.clone();
-        tasks.spawn(async move {
-            display.run(stop).await;
-            Ok(())
-        });
+        draw(display, tasks, shutdown);
         Ok(Self { world, addresses, status: watched, presses, drawn })
     }
 
@@ -295,14 +294,35 @@ fn pds_config(args: &RunArgs, port: u16, addresses: &Addresses) -> Result<pds::C
     Ok(config)
 }
 
+/// The ends of the front that others hold.
+struct Front {
+    live: watch::Sender<Live>,
+    presses: mpsc::Receiver<Press>,
+    desk: Arc<Desk>,
+}
+
+/// Lets the screen's thread run until `shutdown`.
+fn draw(display: Display, tasks: &mut JoinSet<Result<()>>, shutdown: &CancellationToken) {
+    let (stop, stopped) = (shutdown.clone(), Arc::new(AtomicBool::new(false)));
+    let told = Arc::clone(&stopped);
+    tasks.spawn(async move {
+        stop.cancelled().await;
+        told.store(true, Ordering::Relaxed);
+        Ok(())
+    });
+    tasks.spawn_blocking(move || {
+        display.run(&stopped);
+        Ok(())
+    });
+}
+
 fn display(
     args: &RunArgs,
     host: &Host,
     world: &Arc<World>,
     addresses: &Addresses,
     pds: watch::Receiver<PdsStatus>,
-    live: watch::Sender<Live>,
-    presses: mpsc::Receiver<Press>,
+    front: Front,
 ) -> Display {
     let clock = Arc::clone(&host.clock);
     let started_ns = clock.boottime_ns();
@@ -328,14 +348,23 @@ fn display(
             ..system.clone()
         },
     };
-    let confirmed = Arc::clone(world);
+    let (confirmed, boot) = (Arc::clone(world), Arc::clone(&host.clock));
+    let wish = move |wish| match wish {
+        Wish::AcceptTime(_) => confirmed.confirm(),
+        Wish::Do(deed) => tracing::warn!("a box would now {}; this is a simulation", deed.words()),
+    };
     Display {
         gather: Box::new(gather),
         screen: screen(args, addresses),
-        live,
-        presses,
-        codes: Arc::default(),
-        confirm: Box::new(move || confirmed.confirm()),
+        button: None,
+        led: None,
+        show: Box::new(move |shown| drop(front.live.send_replace(shown))),
+        presses: front.presses,
+        desk: front.desk,
+        wish: Box::new(wish),
+        // A picture on a computer does not burn in: it never rests.
+        blank_after_ms: None,
+        boottime_ns: Box::new(move || boot.boottime_ns()),
     }
 }
 

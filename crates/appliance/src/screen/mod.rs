@@ -14,7 +14,10 @@ mod view;
 mod words;
 
 use control::Status;
+use control::request::Deed;
 use platform::screen::Frame;
+
+use crate::front::presence::DeedPage;
 
 pub use codes::{ASK_MS, CodeDesk, CodePage, SHOW_MS, draw_code};
 pub use trouble::{Kind, TITLE_COLUMNS, Trouble, troubles};
@@ -36,11 +39,15 @@ pub enum Page {
     Network,
     /// The data disk.
     Storage,
+    /// How to restart the box and how to switch it off.
+    Power,
+    /// How to erase everything.
+    Reset,
 }
 
 /// No page has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("there is no page {0:?}; the pages are trouble, set-up, home, network, time, storage")]
+#[error("there is no page {0:?}; the pages are trouble, set-up, home, network, time, storage, power, reset")]
 pub struct UnknownPage(pub String);
 
 impl std::str::FromStr for Page {
@@ -54,6 +61,8 @@ impl std::str::FromStr for Page {
             "network" => Ok(Self::Network),
             "time" => Ok(Self::Time),
             "storage" => Ok(Self::Storage),
+            "power" => Ok(Self::Power),
+            "reset" => Ok(Self::Reset),
             other => Err(UnknownPage(other.to_owned())),
         }
     }
@@ -76,7 +85,28 @@ pub fn draw(page: Page, status: &Status) -> Frame {
         Page::Network => pages::network(status),
         Page::Time => pages::time(status),
         Page::Storage => pages::storage(status),
+        Page::Power => pages::power(status),
+        Page::Reset => pages::reset(status),
     }
+}
+
+/// The button is being held, and what that will do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// What it will do.
+    pub does: Deed,
+    /// Seconds until then.
+    pub left_s: u64,
+}
+
+/// Draws what holding the button on will do.
+pub fn draw_hold(hold: &Hold, status: &Status) -> Frame {
+    pages::hold(status, &hold.does, hold.left_s)
+}
+
+/// Draws a deed that waits for its owner.
+pub fn draw_deed(page: &DeedPage, status: &Status) -> Frame {
+    pages::deed(status, page)
 }
 
 /// Draws what `view` shows.

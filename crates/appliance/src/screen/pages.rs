@@ -3,6 +3,7 @@
 //! Every page has a lit title bar, up to five lines, and on a simulated network a lit footer that says so, so that a
 //! picture of the screen is never mistaken for a box on the real network.
 
+use control::request::Deed;
 use control::status::{
     PdsState, RelayState, RelayStatus, RtcState, SourceState, Status, TimeState, TimeStatus,
 };
@@ -12,6 +13,7 @@ use super::canvas::{Canvas, HEIGHT, Ink, Letters, WIDTH};
 use super::qr::Code;
 use super::trouble::{Trouble, troubles};
 use super::words;
+use crate::front::presence::DeedPage;
 
 /// Where the lines of a page stand: below the title bar, nine pixels apart, above the footer.
 const LINES_TOP: i32 = 11;
@@ -122,6 +124,62 @@ pub(crate) fn code_elsewhere(status: &Status) -> Frame {
     for (number, text) in (0..).zip(words::wrap(text, COLUMNS, LINES)) {
         line(&mut canvas, number, &text);
     }
+    canvas.into_frame()
+}
+
+/// Says how to restart the box and how to switch it off.
+pub(crate) fn power(status: &Status) -> Frame {
+    let mut canvas = start(status, "Power", "");
+    line(&mut canvas, 0, "Hold 1 s, let go: restart");
+    line(&mut canvas, 1, "Hold 5 s: switch off");
+    line(&mut canvas, 3, "Pull no plug before the");
+    line(&mut canvas, 4, "screen is dark.");
+    canvas.into_frame()
+}
+
+/// Says how to erase everything.
+pub(crate) fn reset(status: &Status) -> Frame {
+    let mut canvas = start(status, "Erase everything", "");
+    line(&mut canvas, 0, "Hold 10 s: all accounts,");
+    line(&mut canvas, 1, "posts and keys here");
+    line(&mut canvas, 2, "are erased for good.");
+    line(&mut canvas, 4, "Short press: leave");
+    canvas.into_frame()
+}
+
+/// Counts down to what holding the button on will do.
+pub(crate) fn hold(status: &Status, does: &Deed, left_s: u64) -> Frame {
+    let title = match does {
+        Deed::FactoryReset => "ERASING ALL",
+        Deed::Restart => "Restart",
+        Deed::PowerOff => "Switching off",
+    };
+    let mut canvas = start(status, title, "");
+    if left_s == 0 {
+        canvas.text_middle(Letters::Large, Ink::Lit, 0, WIDTH, BELOW_LARGE, "Let go");
+        return canvas.into_frame();
+    }
+    canvas.text_middle(Letters::Large, Ink::Lit, 0, WIDTH, LINES_TOP, &format!("in {left_s} s"));
+    let text = match does {
+        Deed::FactoryReset => "Let go now, and nothing is erased.",
+        Deed::Restart | Deed::PowerOff => {
+            "Let go now, and the box stays on. Letting go says yes to a question."
+        }
+    };
+    for (number, text) in (0..).zip(words::wrap(text, COLUMNS, LINES)) {
+        small(&mut canvas, BELOW_LARGE + number * LINE_PITCH, &text);
+    }
+    canvas.into_frame()
+}
+
+/// Names a deed that waits for its owner, with its code.
+pub(crate) fn deed(status: &Status, page: &DeedPage) -> Frame {
+    let mut canvas = start(status, "Are you there?", &format!("{} s", page.left_s));
+    line(&mut canvas, 0, "The box is asked to");
+    line(&mut canvas, 1, page.deed.words());
+    canvas.text_middle(Letters::Large, Ink::Lit, 0, WIDTH, LINES_TOP + 2 * LINE_PITCH, &page.code);
+    let how = if page.button { "Hold 1 s: yes. Press: no" } else { "Give this code, or wait." };
+    small(&mut canvas, LINES_TOP + 2 * LINE_PITCH + 15, how);
     canvas.into_frame()
 }
 

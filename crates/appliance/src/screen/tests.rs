@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 
 use control::status::{
-    MailState, PdsState, RelayState, RelayStatus, RtcState, SourceState, SourceStatus, StorageState,
-    TimeState,
+    ChildState, ChildStatus, MailState, PdsState, RelayState, RelayStatus, RtcState, SourceState,
+    SourceStatus, StorageState, TimeState,
 };
 use control::{PdsStatus, StorageStatus, SystemStatus, TimeStatus};
 use platform::DiskKind;
@@ -132,6 +132,8 @@ fn pages_of_a_box_on_which_all_is_well() {
         ("network", Page::Network),
         ("time", Page::Time),
         ("storage", Page::Storage),
+        ("power", Page::Power),
+        ("reset", Page::Reset),
     ] {
         compare(name, page, &well());
         compare(&format!("{name}-simulation"), page, &simulated());
@@ -275,6 +277,36 @@ fn a_code_waits_for_the_button_and_is_shown_large() {
         compare_frame(name, &draw_code(&page, &well()));
         compare_frame(&format!("{name}-simulation"), &draw_code(&page, &simulated()));
     }
+}
+
+#[test]
+fn a_hold_counts_down_and_a_deed_waits_for_its_owner() {
+    let page = |button| crate::front::presence::DeedPage {
+        deed: Deed::FactoryReset,
+        code: "123456".to_owned(),
+        button,
+        left_s: 120,
+    };
+    compare_frame("hold-off", &draw_hold(&Hold { does: Deed::PowerOff, left_s: 4 }, &well()));
+    compare_frame("hold-reset", &draw_hold(&Hold { does: Deed::FactoryReset, left_s: 9 }, &well()));
+    compare_frame("hold-over", &draw_hold(&Hold { does: Deed::PowerOff, left_s: 0 }, &well()));
+    compare_frame("deed", &draw_deed(&page(true), &well()));
+    compare_frame("deed-no-button", &draw_deed(&page(false), &well()));
+}
+
+#[test]
+fn the_supervisors_troubles_say_what_to_do() {
+    let mut status = well();
+    status.system.safe_mode = Some("The button was held at the start.".to_owned());
+    compare("trouble-safe-mode", Page::Trouble(0), &status);
+    status.system.safe_mode = None;
+    status.system.children = vec![ChildStatus {
+        name: "panel".to_owned(),
+        state: ChildState::Failing,
+        why: Some("ended with code 1: port 80 is taken".to_owned()),
+        ..ChildStatus::default()
+    }];
+    compare("trouble-program", Page::Trouble(0), &status);
 }
 
 #[test]

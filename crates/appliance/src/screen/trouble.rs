@@ -3,7 +3,7 @@
 //! The one list that the screen, the panel and the terminal all show. A pure function of the status: it asks nobody.
 
 use control::status::{
-    MailState, PdsState, RelayState, RtcState, SourceState, Status, StorageState, TimeState,
+    ChildState, MailState, PdsState, RelayState, RtcState, SourceState, Status, StorageState, TimeState,
 };
 
 use super::words;
@@ -29,6 +29,10 @@ pub enum Kind {
     DiskMissing,
     /// The data disk fails.
     DiskFailing,
+    /// Only the most needed programs run.
+    SafeMode,
+    /// The owner's settings cannot be used.
+    SettingsWrong,
     /// The supply voltage is too low: whatever else is wrong may come from it.
     PowerWeak,
     /// The PDS is not running although its disk is there.
@@ -43,6 +47,8 @@ pub enum Kind {
     RepoNeedsRepair,
     /// The PDS refuses writes for a reason of its own.
     PdsReadOnly,
+    /// One of the box's programs ends again and again.
+    ProgramFails,
     /// The network is down.
     NetworkDown,
     /// A relay does not take what is posted here.
@@ -69,6 +75,7 @@ pub fn troubles(status: &Status) -> Vec<Trouble> {
     let mut found = Vec::new();
     disk(status, &mut found);
     power(status, &mut found);
+    supervisor(status, &mut found);
     time(status, &mut found);
     // Last, since a stopped or read-only PDS is worth a line of its own only when nothing above explains it.
     service(status, &mut found);
@@ -122,6 +129,28 @@ fn power(status: &Status, found: &mut Vec<Trouble>) {
             kind: Kind::PowerWeak,
             title: "POWER IS WEAK",
             advice: "The voltage is too low: use the right power supply and a short, thick cable.".to_owned(),
+        });
+    }
+}
+
+fn supervisor(status: &Status, found: &mut Vec<Trouble>) {
+    if let Some(why) = &status.system.safe_mode {
+        found.push(Trouble {
+            kind: Kind::SafeMode,
+            title: "SAFE MODE",
+            advice: format!("{why} The PDS rests, its data is safe. Restart the box to leave."),
+        });
+    }
+    if let Some(why) = &status.system.settings_problem {
+        found.push(Trouble { kind: Kind::SettingsWrong, title: "SETTINGS WRONG", advice: why.clone() });
+    }
+    let failing = status.system.children.iter().find(|child| child.state == ChildState::Failing);
+    if let Some(child) = failing {
+        let why = child.why.as_deref().unwrap_or("no reason is known");
+        found.push(Trouble {
+            kind: Kind::ProgramFails,
+            title: "PROGRAM FAILS",
+            advice: format!("{} ends again and again: {why}", child.name),
         });
     }
 }

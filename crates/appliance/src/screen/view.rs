@@ -73,6 +73,11 @@ impl View {
             self.page = front;
         }
         self.known = kinds.to_vec();
+        self.shown(now_ms)
+    }
+
+    /// What is shown before the next event.
+    pub fn shown(&self, now_ms: u64) -> Shown {
         if self.rests(now_ms) { Shown::Blank } else { Shown::Page(self.page) }
     }
 
@@ -98,7 +103,7 @@ fn front(kinds: &[Kind], fresh: bool) -> Page {
     }
 }
 
-/// The page after `page`: the troubles, then home, network, time, storage, set-up, and round again.
+/// The page after `page`: the troubles, then home, network, time, storage, set-up, power, reset, and round again.
 fn next(page: Page, troubles: usize) -> Page {
     match page {
         Page::Trouble(number) => match number.checked_add(1) {
@@ -109,8 +114,10 @@ fn next(page: Page, troubles: usize) -> Page {
         Page::Network => Page::Time,
         Page::Time => Page::Storage,
         Page::Storage => Page::SetUp,
-        Page::SetUp if troubles > 0 => Page::Trouble(0),
-        Page::SetUp => Page::Home,
+        Page::SetUp => Page::Power,
+        Page::Power => Page::Reset,
+        Page::Reset if troubles > 0 => Page::Trouble(0),
+        Page::Reset => Page::Home,
     }
 }
 
@@ -130,8 +137,11 @@ mod tests {
     #[test]
     fn short_presses_go_round_all_pages() {
         let mut view = View::new(0, None);
-        let seen: Vec<Page> = (1..=6).map(|ms| page(view.step(Event::ShortPress, ms, NONE, false))).collect();
-        assert_eq!(seen, [Page::Network, Page::Time, Page::Storage, Page::SetUp, Page::Home, Page::Network]);
+        let seen: Vec<Page> = (1..=8).map(|ms| page(view.step(Event::ShortPress, ms, NONE, false))).collect();
+        let round =
+            [Page::Network, Page::Time, Page::Storage, Page::SetUp, Page::Power, Page::Reset, Page::Home];
+        assert_eq!(seen[..7], round);
+        assert_eq!(seen[7], Page::Network);
     }
 
     #[test]
