@@ -14,6 +14,22 @@ pub struct RtcReading {
     /// True when the chip says that its oscillator stopped since it was set (DS3231 register 0x0F bit 7,
     /// PCF8523 OS bit): the battery died and the time means nothing.
     pub stopped: bool,
+    /// How its battery is.
+    pub battery: Battery,
+}
+
+/// The battery of a clock chip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Battery {
+    /// The chip cannot tell (DS3231: an empty one shows as a stopped clock).
+    #[default]
+    Unknown,
+    /// It will keep time without power.
+    Good,
+    /// It is nearly empty.
+    Low,
+    /// There is none, or it is empty: the chip forgets the time without power.
+    Missing,
 }
 
 /// A clock chip that has one owner, the time guard.

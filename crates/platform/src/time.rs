@@ -194,6 +194,13 @@ pub trait ClockControl: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// When the system refuses.
     fn slew(&self, delta_us: i64) -> Result<(), crate::DeviceError>;
+
+    /// Tells the system how far CLOCK_REALTIME may be off, microseconds; `None`: nobody knows. For other programs that
+    /// ask the system, not for our own.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    fn vouch(&self, bound_us: Option<u64>) -> Result<(), crate::DeviceError>;
 }
 
 /// Where the guard's last verdict is read from.

@@ -192,10 +192,12 @@ impl<E: Evidence> Driver<E> {
             Action::Publish(verdict) => {
                 self.verdict = Some(verdict);
                 self.platform.outlet.publish(verdict);
+                self.vouch(Some(verdict));
             }
             Action::Refuse(why) => {
                 tracing::warn!(why, "no trusted time");
                 self.platform.outlet.refuse(&why);
+                self.vouch(None);
             }
             Action::Step(delta_us) => self.step(delta_us),
             Action::Slew(delta_us) => self.slew(delta_us),
@@ -230,6 +232,19 @@ impl<E: Evidence> Driver<E> {
             tracing::error!(%error, "the clock cannot be slewed");
             let now = moment(self.platform.boot.as_ref());
             drop(self.guard.handle(Input::StepFailed, now));
+        }
+    }
+
+    /// Tells the system how far its clock may be off, for other programs that ask it. Nothing of ours depends on it.
+    fn vouch(&self, verdict: Option<Verdict>) {
+        let Some(control) = &self.platform.control else { return };
+        let now = moment(self.platform.boot.as_ref());
+        let bound_us = verdict.and_then(|verdict| {
+            let unix_us = i64::try_from(verdict.unix_us_at(now.boottime_ns)?).ok()?;
+            Some(verdict.error_bound_us.saturating_add(now.realtime_us.abs_diff(unix_us)))
+        });
+        if let Err(error) = control.vouch(bound_us) {
+            tracing::debug!(%error, "the system does not take the clock's bound");
         }
     }
 

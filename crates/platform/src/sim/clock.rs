@@ -39,6 +39,8 @@ struct State {
     extra_ns: i64,
     drift_ppb: i64,
     slew_left_ns: i64,
+    /// What the guard said that CLOCK_REALTIME may be off, microseconds.
+    vouched_us: Option<u64>,
     /// What this clock says as a [`VerdictSource`]; only test clocks use it.
     trust: Trust,
     generation: u64,
@@ -86,6 +88,7 @@ impl SimClock {
             extra_ns: 0,
             drift_ppb: 0,
             slew_left_ns: 0,
+            vouched_us: None,
             trust: Trust::Renewed { offset_us: 0 },
             generation: 0,
         };
@@ -128,6 +131,12 @@ impl SimClock {
     /// Withdraws the trust of a test clock, with a reason in words.
     pub fn distrust(&self) {
         self.lock().trust = Trust::Refused("no time server has agreed yet; wait a minute".to_owned());
+    }
+
+    /// Gives what the system was told that CLOCK_REALTIME may be off, microseconds.
+    #[must_use]
+    pub fn vouched_us(&self) -> Option<u64> {
+        self.lock().vouched_us
     }
 
     /// Lets a test clock trust itself again, with CLOCK_REALTIME and verdict both at this UTC (microseconds).
@@ -205,6 +214,11 @@ impl ClockControl for SimClock {
 
     fn slew(&self, delta_us: i64) -> Result<(), DeviceError> {
         self.settled().slew_left_ns = delta_us.saturating_mul(1_000);
+        Ok(())
+    }
+
+    fn vouch(&self, bound_us: Option<u64>) -> Result<(), DeviceError> {
+        self.lock().vouched_us = bound_us;
         Ok(())
     }
 }

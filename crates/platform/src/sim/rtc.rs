@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{SimClock, out_of_order};
 use crate::time::BootClock;
-use crate::{DeviceError, Rtc, RtcReading};
+use crate::{Battery, DeviceError, Rtc, RtcReading};
 
 /// A simulated chip; clones are the same chip.
 #[derive(Clone, Debug)]
@@ -111,6 +111,7 @@ impl Rtc for SimRtc {
             boottime_ns,
             uncertainty_us: inner.uncertainty_us,
             stopped: inner.stopped,
+            battery: Battery::Unknown,
         })
     }
 

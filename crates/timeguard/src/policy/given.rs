@@ -193,8 +193,13 @@ mod tests {
         let mut guard = guard(4);
         guard.config.rtc = Some(RtcConfig { drift_ppb: 5_000 });
         guard.chip = super::super::Chip::new(guard.config.rtc, guard.config.build_us, None);
-        let reading =
-            platform::RtcReading { unix_us: NOW_US, boottime_ns: 0, uncertainty_us: 1_000, stopped: false };
+        let reading = platform::RtcReading {
+            unix_us: NOW_US,
+            boottime_ns: 0,
+            uncertainty_us: 1_000,
+            stopped: false,
+            battery: platform::Battery::Unknown,
+        };
         guard.handle(Input::Chip(Some(reading)), at(0));
         assert_eq!(guard.state(), TimeState::Rtc);
         let saved = Saved { floor_us: u64::try_from(NOW_US).unwrap() + DAY_US, rtc_set_us: None };

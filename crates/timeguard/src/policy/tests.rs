@@ -76,7 +76,13 @@ fn a_stopped_chip() {
         read_chip(world);
         // Even when what it shows happens to be possible.
         let (unix_us, boottime_ns) = (world.true_us(), world.clock.boottime_ns());
-        let reading = platform::RtcReading { unix_us, boottime_ns, uncertainty_us: 0, stopped: true };
+        let reading = platform::RtcReading {
+            unix_us,
+            boottime_ns,
+            uncertainty_us: 0,
+            stopped: true,
+            battery: platform::Battery::Unknown,
+        };
         world.feed(Input::Chip(Some(reading)));
     });
 }
