@@ -2,4 +2,5 @@
 
 pub mod front;
 pub mod screen;
+pub mod storage;
 pub mod supervise;

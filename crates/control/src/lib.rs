@@ -4,9 +4,11 @@
 //! never see half a file. Requests are length-limited JSON of a closed set. Nothing here decides anything.
 
 pub mod file;
+pub mod placement;
 pub mod request;
 pub mod status;
 pub mod verdict;
 
+pub use placement::PlacementStatus;
 pub use status::{PdsStatus, Stamped, Status, StorageStatus, SystemStatus, TimeStatus};
 pub use verdict::VerdictFile;

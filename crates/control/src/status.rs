@@ -404,6 +404,8 @@ pub struct Status {
     pub time: Option<TimeStatus>,
     /// The data disk.
     pub storage: Option<StorageStatus>,
+    /// Where the data is and what is asked about it; `None` where no disks are managed (a computer, a server).
+    pub placement: Option<crate::placement::PlacementStatus>,
     /// The box.
     pub system: SystemStatus,
 }

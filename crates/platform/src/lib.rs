@@ -18,6 +18,7 @@ pub mod screen;
 pub mod sim;
 pub mod time;
 pub mod usb;
+pub mod volumes;
 
 pub use board::Board;
 pub use button::{Button, Edge};

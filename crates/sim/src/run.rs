@@ -342,6 +342,7 @@ fn display(
         pds: Some(pds.borrow().clone()),
         time: Some(parts.time_status()),
         storage: Some(parts.storage_status()),
+        placement: None,
         system: SystemStatus {
             network_up: *network.borrow(),
             uptime_s: clock.boottime_ns().saturating_sub(started_ns) / 1_000_000_000,

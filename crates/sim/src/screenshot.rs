@@ -82,6 +82,7 @@ fn example(page: Page) -> Status {
             rtc: RtcState::Running { offset_us: Some(0) },
             ..TimeStatus::default()
         }),
+        placement: None,
         storage: Some(StorageStatus {
             disk: "Simulated SSD".to_owned(),
             kind: DiskKind::UsbSsd,

@@ -116,3 +116,11 @@ pub fn draw_shown(shown: Shown, status: &Status) -> Frame {
         Shown::Blank => Frame::default(),
     }
 }
+
+/// Counts the lines of the screen that a text takes, however many it has room for.
+#[cfg(test)]
+pub(crate) fn lines_of(text: &str) -> usize {
+    /// More than any text takes.
+    const MANY: usize = 50;
+    words::wrap(text, pages::COLUMNS, MANY).len()
+}

@@ -21,7 +21,7 @@ const LINE_PITCH: i32 = 9;
 /// Where the small lines stand below one line of [`Letters::Large`].
 const BELOW_LARGE: i32 = LINES_TOP + 15;
 /// The columns and lines of [`Letters::Small`] that a page holds.
-const COLUMNS: usize = 25;
+pub(super) const COLUMNS: usize = 25;
 const LINES: usize = 5;
 /// The height of the title bar and of the footer.
 const TITLE_HEIGHT: u32 = 11;

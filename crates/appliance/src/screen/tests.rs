@@ -55,6 +55,7 @@ fn well() -> Status {
             total_bytes: 983_000_000_000,
             wear_percent: Some(3),
         }),
+        placement: None,
         system: SystemStatus {
             hostname: "perch".to_owned(),
             version: "0.1.0".to_owned(),
