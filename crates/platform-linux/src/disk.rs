@@ -5,11 +5,18 @@ use std::path::{Path, PathBuf};
 use nix::sys::statvfs::statvfs;
 use platform::{DeviceError, Disk, DiskFacts, DiskKind, Space};
 
+mod ask;
+mod health;
 mod list;
 mod probe;
+mod speed;
+mod trim;
 mod usage;
 
+pub use health::{LinuxDiskHealth, written_bytes};
 pub use list::LinuxDisks;
+pub use speed::LinuxSpeedTest;
+pub use trim::LinuxTrim;
 
 /// Bytes of a sector in sysfs, whatever the disk's own sector is.
 const SECTOR_BYTES: u64 = 512;

@@ -5,19 +5,30 @@
 mod clock;
 mod clock_control;
 mod disk;
+mod gauges;
+mod kernel_log;
 mod kernel_time;
 mod machine;
 mod memory;
+mod network;
 mod other_hands;
 mod process;
 mod rtc;
+mod usb;
 
 pub use clock::{LinuxClock, LinuxClockError};
 pub use clock_control::{KernelWritesChip, LinuxClockControl};
-pub use disk::{LinuxDisk, LinuxDiskError, LinuxDisks, classify, facts_of_disk, whole_disk_of};
+pub use disk::{
+    LinuxDisk, LinuxDiskError, LinuxDiskHealth, LinuxDisks, LinuxSpeedTest, LinuxTrim, classify,
+    facts_of_disk, whole_disk_of, written_bytes,
+};
+pub use gauges::LinuxGauges;
+pub use kernel_log::LinuxKernelLog;
 pub use kernel_time::{KernelTime, KernelTimeError, KernelVerdict, read_kernel_time};
 pub use machine::{LinuxPower, LinuxWatchdog};
 pub use memory::give_memory_back;
+pub use network::LinuxNetwork;
 pub use other_hands::{OtherHand, kernel_writes_chip, other_hands};
 pub use process::LinuxProcesses;
 pub use rtc::LinuxRtc;
+pub use usb::LinuxUsb;

@@ -182,6 +182,8 @@ pub struct AtaIdentity {
     pub trimmed_reads_zero: bool,
     /// SMART is there and on (words 82 and 85, bit 0).
     pub smart: bool,
+    /// READ LOG EXT is there (word 84 bit 5).
+    pub logs: bool,
 }
 
 impl AtaIdentity {
@@ -210,6 +212,8 @@ impl AtaIdentity {
             trims: word(169) & 1 != 0,
             trimmed_reads_zero: word(69) & 0x4020 == 0x4020,
             smart: word(82) & 1 != 0 && word(85) & 1 != 0,
+            // Words 82 to 84 mean something when bits 15 and 14 of the last are 0 and 1.
+            logs: word(84) & 0xC020 == 0x4020,
         })
     }
 }
@@ -302,6 +306,12 @@ pub fn ata_attributes(data: &[u8], thresholds: &[u8], identity: Option<&AtaIdent
             .collect(),
         ..Health::default()
     })
+}
+
+/// Tells from the log directory (log 0) whether a log has pages: its word of the log's number counts them.
+#[must_use]
+pub fn log_has_pages(directory: &[u8], log: u8) -> bool {
+    le16(directory, usize::from(log) * 2).is_some_and(|pages| pages > 0)
 }
 
 /// Adds the standard figures of the device statistics log to what the attributes said; where both speak, the
