@@ -4,9 +4,17 @@
 //! out and decides nothing; what answers it (servers, certificates, outlets) comes in as traits, so that the
 //! simulation drives the same code.
 
+pub mod certificates;
 pub mod era;
+pub mod names;
+pub mod network;
+pub mod outlet;
 pub mod policy;
 pub mod run;
+pub mod service;
+pub mod settings;
 pub mod sim;
+pub mod sntp;
+pub mod socket;
 
 pub use run::{Command, Evidence, Outlet, Platform, run};

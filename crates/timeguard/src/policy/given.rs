@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_memory_that_comes_late_raises_the_floor() {
         let mut guard = guard(4);
-        let saved = Saved { floor_us: u64::try_from(NOW_US).unwrap() + DAY_US, rtc_set_us: None };
+        let saved = Saved { floor_us: u64::try_from(NOW_US).unwrap() + DAY_US, ..Saved::default() };
         guard.remember(saved, at(0));
         for id in 0..4 {
             answer(&mut guard, id, 1, 0);
@@ -202,7 +202,7 @@ mod tests {
         };
         guard.handle(Input::Chip(Some(reading)), at(0));
         assert_eq!(guard.state(), TimeState::Rtc);
-        let saved = Saved { floor_us: u64::try_from(NOW_US).unwrap() + DAY_US, rtc_set_us: None };
+        let saved = Saved { floor_us: u64::try_from(NOW_US).unwrap() + DAY_US, ..Saved::default() };
         guard.remember(saved, at(1));
         assert_eq!(guard.state(), TimeState::Unknown);
     }
@@ -210,7 +210,7 @@ mod tests {
     #[test]
     fn a_damaged_memory_of_the_next_century_is_not_believed() {
         let mut guard = guard(4);
-        guard.remember(Saved { floor_us: 4_000_000_000_000_000, rtc_set_us: None }, at(0));
+        guard.remember(Saved { floor_us: 4_000_000_000_000_000, ..Saved::default() }, at(0));
         for id in 0..4 {
             answer(&mut guard, id, 1, 0);
         }

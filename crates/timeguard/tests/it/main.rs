@@ -1,0 +1,1 @@
+//! The guard as a process among real time servers.
