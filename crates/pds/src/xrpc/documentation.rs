@@ -233,7 +233,7 @@ fn page(routes: &[Route], lexicons: &BTreeMap<String, Kind>) -> String {
             .filter(|text| !text.is_empty())
             .collect();
         let who = if route.auth.is_empty() { "anyone" } else { route.auth };
-        writeln!(page, "| `{}` | {} | {who} | {} |", route.nsid, word(route.kind), differs.join(" "))
+        writeln!(page, "| `{}` | {} | {who} | {} |", route.nsid, word(route.kind), sentences(&differs))
             .unwrap();
     }
     page.push_str(
@@ -281,6 +281,17 @@ fn no_method_is_listed_twice_and_each_is_called_as_its_lexicon_says() {
     for route in &routes {
         assert_eq!(lexicons.get(route.nsid), Some(&route.kind), "{}", route.nsid);
     }
+}
+
+/// One text of several, each a sentence: a capital first, a full stop last.
+fn sentences(parts: &[&str]) -> String {
+    let whole = |part: &&str| {
+        let mut letters = part.chars();
+        let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
+        let end = if part.ends_with(['.', '?', '!']) { "" } else { "." };
+        format!("{first}{}{end}", letters.as_str())
+    };
+    parts.iter().map(whole).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
