@@ -16,5 +16,6 @@ pub mod settings;
 pub mod sim;
 pub mod sntp;
 pub mod socket;
+pub mod trial;
 
 pub use run::{Command, Evidence, Outlet, Platform, run};

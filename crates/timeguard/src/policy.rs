@@ -15,8 +15,6 @@ mod vote;
 mod weigh;
 
 #[cfg(test)]
-mod harness;
-#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod stories;

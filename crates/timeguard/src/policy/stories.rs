@@ -3,8 +3,8 @@
 use control::status::{RtcState, SourceState, TimeState};
 use platform::sim::SimNtpFault;
 
-use super::harness::{DAY_US, HOUR_US, SECOND_US, Setup, World};
 use super::{Input, Moment};
+use crate::trial::{DAY_US, HOUR_US, SECOND_US, Setup, World};
 
 fn status(world: &World) -> control::TimeStatus {
     use platform::time::BootClock;

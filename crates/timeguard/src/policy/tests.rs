@@ -6,7 +6,7 @@ use platform::sim::SimNtpFault;
 use platform::time::BootClock;
 
 use super::Input;
-use super::harness::{DAY_US, HOUR_US, SECOND_US, Setup, World};
+use crate::trial::{DAY_US, HOUR_US, SECOND_US, Setup, World};
 
 const STATES: [TimeState; 5] = [Unknown, Rtc, Synced, Holdover, Suspect];
 

@@ -1,4 +1,4 @@
-//! A world for the policy's tests: simulated clock, chip and servers, moved from event to event without waiting.
+//! A world for the policy: simulated clock, chip and servers, moved from event to event without waiting.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,15 +8,18 @@ use platform::sim::{SimClock, SimNtpFault, SimNtpReply, SimNtpServer, SimRtc};
 use platform::time::{BootClock, ClockControl, VerdictCell};
 use platform::{Clock, TrustedTime};
 
-use super::{
+use crate::policy::{
     Action, CertificateWindow, Config, Guard, Input, Kiss, Leap, Moment, RtcConfig, Sample, Saved, Server,
 };
 
 /// True UTC at which stories begin: 2026-11-23, microseconds.
-pub(super) const START_US: i64 = 1_795_401_296_000_000;
-pub(super) const SECOND_US: i64 = 1_000_000;
-pub(super) const HOUR_US: i64 = 3_600 * SECOND_US;
-pub(super) const DAY_US: i64 = 24 * HOUR_US;
+pub const START_US: i64 = 1_795_401_296_000_000;
+/// Microseconds of a second.
+pub const SECOND_US: i64 = 1_000_000;
+/// Microseconds of an hour.
+pub const HOUR_US: i64 = 3_600 * SECOND_US;
+/// Microseconds of a day.
+pub const DAY_US: i64 = 24 * HOUR_US;
 
 /// What arrives later.
 #[derive(Clone, Copy, Debug)]
@@ -25,20 +28,29 @@ enum Arrival {
     Time { server: usize, sent_ns: u64, server_us: i64, root_distance_us: u64, leap: u8 },
 }
 
+/// Clock, chip, servers and guard under a true time that only the test sees.
 #[derive(Debug)]
-pub(super) struct World {
-    pub(super) clock: Arc<SimClock>,
-    pub(super) chip: SimRtc,
-    pub(super) servers: Vec<SimNtpServer>,
-    pub(super) guard: Guard,
+pub struct World {
+    /// The kernel's clocks.
+    pub clock: Arc<SimClock>,
+    /// The chip.
+    pub chip: SimRtc,
+    /// The servers.
+    pub servers: Vec<SimNtpServer>,
+    /// The policy.
+    pub guard: Guard,
     /// What hosts on the internet present, relative to true time; `None` when they cannot be reached.
-    pub(super) certificates: Option<(i64, i64)>,
-    pub(super) may_step: bool,
-    pub(super) saved: Vec<Saved>,
-    pub(super) steps: Vec<i64>,
-    pub(super) refusals: Vec<String>,
+    pub certificates: Option<(i64, i64)>,
+    /// False when the system refuses to set the clock.
+    pub may_step: bool,
+    /// What was to be kept across restarts.
+    pub saved: Vec<Saved>,
+    /// Steps that were asked for, microseconds.
+    pub steps: Vec<i64>,
+    /// Reasons for no trusted time that were told.
+    pub refusals: Vec<String>,
     /// True UTC may be shifted against the simulated counter by leap seconds, microseconds.
-    pub(super) leapt_us: i64,
+    pub leapt_us: i64,
     cell: Arc<VerdictCell>,
     reader: Clock,
     arrivals: Vec<(i64, Arrival)>,
@@ -46,15 +58,20 @@ pub(super) struct World {
 }
 
 /// What a world begins with.
-pub(super) struct Setup {
-    pub(super) servers: Vec<SimNtpFault>,
-    pub(super) chip: bool,
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// How each server behaves.
+    pub servers: Vec<SimNtpFault>,
+    /// Whether there is a chip.
+    pub chip: bool,
     /// Floor before true time, microseconds.
-    pub(super) floor_behind_us: i64,
-    pub(super) seed: u64,
-    pub(super) may_set_clock: bool,
+    pub floor_behind_us: i64,
+    /// Fixes the servers' chance.
+    pub seed: u64,
+    /// False outside the appliance.
+    pub may_set_clock: bool,
     /// True UTC at the start, microseconds.
-    pub(super) start_us: i64,
+    pub start_us: i64,
 }
 
 impl Default for Setup {
@@ -71,9 +88,11 @@ impl Default for Setup {
 }
 
 impl World {
-    pub(super) fn new(setup: Setup) -> Self {
-        let clock = Arc::new(SimClock::manual(u64::try_from(setup.start_us).unwrap()));
-        let floor_us = u64::try_from(setup.start_us - setup.floor_behind_us).unwrap();
+    /// Builds it; nothing has happened yet.
+    #[must_use]
+    pub fn new(setup: Setup) -> Self {
+        let clock = Arc::new(SimClock::manual(to_u64(setup.start_us)));
+        let floor_us = to_u64(setup.start_us - setup.floor_behind_us);
         let names = (0..setup.servers.len())
             .map(|i| Server { name: format!("t{i}"), operator: format!("o{i}") })
             .collect();
@@ -110,22 +129,28 @@ impl World {
     }
 
     /// Gives true UTC, microseconds.
-    pub(super) fn true_us(&self) -> i64 {
+    #[must_use]
+    pub fn true_us(&self) -> i64 {
         self.clock.true_us() + self.leapt_us
     }
 
     /// Gives the time as the PDS would get it.
-    pub(super) fn now(&self) -> Option<TrustedTime> {
+    #[must_use]
+    pub fn now(&self) -> Option<TrustedTime> {
         self.reader.now().ok()
     }
 
     /// Gives how far trusted time is off, microseconds.
-    pub(super) fn error_us(&self) -> Option<i64> {
-        self.now().map(|now| i64::try_from(now.unix_micros()).unwrap() - self.true_us())
+    #[must_use]
+    pub fn error_us(&self) -> Option<i64> {
+        self.now().and_then(|now| Some(i64::try_from(now.unix_micros()).ok()? - self.true_us()))
     }
 
     /// Lets time pass, and checks after each event that trusted time is true within its bound.
-    pub(super) fn pass(&mut self, span_us: i64) {
+    ///
+    /// # Panics
+    /// When it is not.
+    pub fn pass(&mut self, span_us: i64) {
         self.pass_unchecked(span_us, &mut |world| {
             if let (Some(error_us), Some(now)) = (world.error_us(), world.now()) {
                 assert!(
@@ -139,7 +164,7 @@ impl World {
     }
 
     /// Lets time pass, calling back after each event.
-    pub(super) fn pass_unchecked(&mut self, span_us: i64, check: &mut dyn FnMut(&Self)) {
+    pub fn pass_unchecked(&mut self, span_us: i64, check: &mut dyn FnMut(&Self)) {
         let until_us = self.clock.true_us() + span_us;
         loop {
             let arrival = self.arrivals.iter().enumerate().min_by_key(|(_, (due_us, _))| *due_us);
@@ -191,7 +216,7 @@ impl World {
     }
 
     /// Gives one input to the policy and carries out what it says.
-    pub(super) fn feed(&mut self, input: Input) {
+    pub fn feed(&mut self, input: Input) {
         for action in self.guard.handle(input, moment(&self.clock)) {
             self.act(action);
         }
@@ -208,12 +233,15 @@ impl World {
             Action::Step(delta_us) => {
                 self.steps.push(delta_us);
                 if self.may_step {
-                    self.clock.step(delta_us).unwrap();
+                    // The simulated clock cannot refuse.
+                    drop(self.clock.step(delta_us));
                 } else {
                     self.feed(Input::StepFailed);
                 }
             }
-            Action::Slew(delta_us) => self.clock.slew(delta_us).unwrap(),
+            Action::Slew(delta_us) => {
+                drop(self.clock.slew(delta_us));
+            }
             Action::Query(server) => self.query(server),
             Action::ReadChip => {
                 let reading = self.chip.read().ok();
@@ -238,8 +266,9 @@ impl World {
 
     fn query(&mut self, server: usize) {
         let now_us = self.clock.true_us();
-        let us = |after: Duration| i64::try_from(after.as_micros()).unwrap();
-        let arrival = match self.servers[server].ask(self.true_us()) {
+        let us = |after: Duration| i64::try_from(after.as_micros()).unwrap_or(i64::MAX);
+        let Some(asked) = self.servers.get(server) else { return };
+        let arrival = match asked.ask(self.true_us()) {
             SimNtpReply::Silence => (now_us + 3 * SECOND_US, Arrival::Input(Input::Silent(server))),
             SimNtpReply::Kiss { code, after } => {
                 let kiss = if &code == b"RATE" { Kiss::Slower } else { Kiss::Leave };
@@ -254,7 +283,7 @@ impl World {
     }
 
     /// Lets the first so many servers lie by this much, the others be honest, and all be asked at once.
-    pub(super) fn lie(&mut self, liars: usize, lie_us: i64) {
+    pub fn lie(&mut self, liars: usize, lie_us: i64) {
         for (index, server) in self.servers.iter().enumerate() {
             let lie_us = if index < liars { lie_us } else { 0 };
             server.set_fault(SimNtpFault { lie_us, ..SimNtpFault::default() });
@@ -263,7 +292,7 @@ impl World {
     }
 
     /// Lets all servers be silent.
-    pub(super) fn silence(&mut self) {
+    pub fn silence(&mut self) {
         for server in &self.servers {
             server.set_fault(SimNtpFault { loss_percent: 100, ..SimNtpFault::default() });
         }
@@ -273,4 +302,9 @@ impl World {
 
 fn moment(clock: &SimClock) -> Moment {
     Moment { boottime_ns: clock.boottime_ns(), realtime_us: clock.realtime_us() }
+}
+
+/// Converts a time after 1970.
+fn to_u64(unix_us: i64) -> u64 {
+    u64::try_from(unix_us).unwrap_or_default()
 }
