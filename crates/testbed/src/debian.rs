@@ -1,0 +1,66 @@
+//! Fetches Debian's arm64 packages with apt and unpacks them into the cache. Nothing is installed on the host.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    TestbedError,
+    host::{cache, make_folder, output},
+};
+
+/// Kernels that will do, the first that is offered: 6.12 is what Raspberry Pi OS ships.
+const KERNELS: &[&str] = &["linux-image-6.12-arm64:arm64", "linux-image-arm64:arm64"];
+
+/// Fetches one package, such as `busybox-static:arm64`, and gives the folder into which it is unpacked.
+///
+/// Cached by name. The caller holds the cache's lock.
+pub(crate) fn unpacked(package: &str) -> Result<PathBuf, TestbedError> {
+    let folder = cache().join("packages").join(package.replace(':', "_"));
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    let part = folder.with_extension("part");
+    if part.exists() {
+        fs::remove_dir_all(&part).map_err(TestbedError::file("remove", &part))?;
+    }
+    let root = part.join("root");
+    make_folder(&root)?;
+    tracing::info!(package, "fetching");
+    // As root, apt would download as another user, who may not write here; that is only a warning.
+    output(&part, "apt-get", &["-q", "-o", "APT::Sandbox::User=root", "download", package])
+        .map_err(|_refused| TestbedError::Package(package.to_owned()))?;
+    let archive = only_file(&part, ".deb").ok_or_else(|| TestbedError::Package(package.to_owned()))?;
+    output(&part, "dpkg", &["-x", &archive.to_string_lossy(), &root.to_string_lossy()])?;
+    fs::remove_file(&archive).map_err(TestbedError::file("remove", &archive))?;
+    fs::rename(&root, &folder).map_err(TestbedError::file("rename", &root))?;
+    fs::remove_dir_all(&part).map_err(TestbedError::file("remove", &part))?;
+    Ok(folder)
+}
+
+/// The package of the kernel, as `linux-image-6.12.117+deb12-arm64:arm64`.
+///
+/// The answer is kept: modules that were built for one kernel must not meet another after an update of the archive.
+pub(crate) fn kernel_package() -> Result<String, TestbedError> {
+    let kept = cache().join("kernel-package");
+    if let Ok(name) = fs::read_to_string(&kept) {
+        return Ok(name.trim().to_owned());
+    }
+    for meta in KERNELS {
+        let Ok(depends) = output(Path::new("/"), "apt-cache", &["depends", meta]) else { continue };
+        let text = String::from_utf8_lossy(&depends).into_owned();
+        let mut names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+        if let Some(name) = names.find(|name| name.starts_with("linux-image-")) {
+            let name = format!("{}:arm64", name.trim_end_matches(":arm64"));
+            crate::host::write_whole(&kept, name.as_bytes())?;
+            return Ok(name);
+        }
+    }
+    Err(TestbedError::Package(KERNELS.join(" or ")))
+}
+
+fn only_file(folder: &Path, ending: &str) -> Option<PathBuf> {
+    let entries = fs::read_dir(folder).ok()?;
+    entries.filter_map(Result::ok).map(|entry| entry.path()).find(|p| p.to_string_lossy().ends_with(ending))
+}

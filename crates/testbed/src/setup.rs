@@ -1,0 +1,327 @@
+//! What a test wants of its machine, and QEMU's command line for it. It starts nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::{TestbedError, cpio::Archive, host::read, i2c::I2cBus};
+
+/// Memory of the guest, MiB, when the test names none: a Zero 2 W has as much.
+const MEMORY_MIB: u32 = 512;
+
+/// A machine to boot: QEMU's `virt` with two Cortex-A72, 512 MiB, a serial log and nothing else unless asked.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    memory_mib: Option<u32>,
+    modules: Vec<String>,
+    kernel_arguments: Vec<String>,
+    qemu_arguments: Vec<String>,
+    files: Vec<(String, u32, Content)>,
+    disks: Vec<Disk>,
+    rtc_base: Option<String>,
+    pub(crate) i2c: Option<I2cBus>,
+    pub(crate) first_program: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Content {
+    Bytes(Vec<u8>),
+    Host(PathBuf),
+}
+
+/// How a disk is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// `/dev/vda`: the only one whose flushes a write log records whole.
+    Virtio,
+    /// `/dev/nvme0n1`.
+    Nvme,
+    /// `/dev/sda` by USB attached SCSI, which says that it does not rotate.
+    Uas,
+    /// `/dev/sda` by USB mass storage, which as many real bridges does not know whether it rotates.
+    UsbStorage,
+    /// `/dev/mmcblk0` behind a PCI SD host controller; its size must be a power of two.
+    SdCard,
+}
+
+/// A disk of the guest.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    attach: Attach,
+    backend: Backend,
+    id: String,
+    serial: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+enum Backend {
+    /// A raw image.
+    Image(PathBuf),
+    /// A node that the test's own QEMU arguments define.
+    Node(String),
+}
+
+impl Disk {
+    /// A raw image file of the host. Its QEMU id is `disk0` for the first disk, and so on, unless named.
+    #[must_use]
+    pub fn image(path: impl Into<PathBuf>, attach: Attach) -> Self {
+        Self { attach, backend: Backend::Image(path.into()), id: String::new(), serial: None }
+    }
+
+    /// A block node that [`Setup::qemu`] arguments define (`-blockdev ...,node-name=NODE`).
+    #[must_use]
+    pub fn node(node: &str, attach: Attach) -> Self {
+        Self { attach, backend: Backend::Node(node.to_owned()), id: String::new(), serial: None }
+    }
+
+    /// Names the device, for [`crate::Machine::unplug`].
+    #[must_use]
+    pub fn id(mut self, id: &str) -> Self {
+        id.clone_into(&mut self.id);
+        self
+    }
+
+    /// Gives it a serial number.
+    #[must_use]
+    pub fn serial(mut self, serial: &str) -> Self {
+        self.serial = Some(serial.to_owned());
+        self
+    }
+
+    fn arguments(&self, number: usize) -> Vec<String> {
+        let id = if self.id.is_empty() { format!("disk{number}") } else { self.id.clone() };
+        let mut arguments = Vec::new();
+        let node = match &self.backend {
+            Backend::Node(node) => node.clone(),
+            Backend::Image(path) => {
+                let node = format!("image{number}");
+                let place = path.display();
+                arguments.push("-blockdev".to_owned());
+                arguments.push(format!(
+                    "driver=raw,node-name={node},discard=unmap,file.driver=file,file.filename={place}"
+                ));
+                node
+            }
+        };
+        let serial = self.serial.as_ref().map(|serial| format!(",serial={serial}")).unwrap_or_default();
+        let nvme_serial = self.serial.as_deref().unwrap_or("nvme");
+        let devices = match self.attach {
+            Attach::Virtio => vec![format!("virtio-blk-pci,drive={node},id={id}{serial}")],
+            Attach::Nvme => vec![format!("nvme,drive={node},id={id},serial={nvme_serial}")],
+            Attach::Uas => vec![
+                format!("usb-uas,id={id},bus=usb.0"),
+                format!("scsi-hd,drive={node},bus={id}.0,rotation_rate=1{serial}"),
+            ],
+            Attach::UsbStorage => vec![format!("usb-storage,drive={node},id={id},bus=usb.0{serial}")],
+            Attach::SdCard => {
+                vec![format!("sdhci-pci,id={id}-host"), format!("sd-card,drive={node},id={id}")]
+            }
+        };
+        for device in devices {
+            arguments.extend(["-device".to_owned(), device]);
+        }
+        arguments
+    }
+}
+
+impl Setup {
+    /// A machine with nothing attached.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Gives it so many MiB of memory.
+    #[must_use]
+    pub fn memory_mib(mut self, mib: u32) -> Self {
+        self.memory_mib = Some(mib);
+        self
+    }
+
+    /// Loads kernel modules before the first command; those of attached devices are loaded anyway.
+    #[must_use]
+    pub fn modules(mut self, names: &[&str]) -> Self {
+        self.modules.extend(names.iter().map(|name| (*name).to_owned()));
+        self
+    }
+
+    /// Adds words to the kernel's command line.
+    #[must_use]
+    pub fn kernel(mut self, words: &[&str]) -> Self {
+        self.kernel_arguments.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    /// Adds arguments to QEMU's command line. USB devices go on `bus=usb.0`.
+    #[must_use]
+    pub fn qemu(mut self, arguments: &[&str]) -> Self {
+        self.qemu_arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+        self
+    }
+
+    /// Puts a file into the guest before it boots: the quickest way for programs.
+    #[must_use]
+    pub fn file(mut self, path: &str, mode: u32, content: &[u8]) -> Self {
+        self.files.push((path.to_owned(), mode, Content::Bytes(content.to_vec())));
+        self
+    }
+
+    /// Puts a file of the host into the guest before it boots.
+    #[must_use]
+    pub fn host_file(mut self, path: &str, mode: u32, host: impl Into<PathBuf>) -> Self {
+        self.files.push((path.to_owned(), mode, Content::Host(host.into())));
+        self
+    }
+
+    /// Attaches a disk.
+    #[must_use]
+    pub fn disk(mut self, disk: Disk) -> Self {
+        self.disks.push(disk);
+        self
+    }
+
+    /// Attaches an I2C bus; it is `/dev/i2c-0` in the guest.
+    #[must_use]
+    pub fn i2c(mut self, bus: &I2cBus) -> Self {
+        self.i2c = Some(bus.clone());
+        self
+    }
+
+    /// Starts the machine's own clock (`rtc-pl031`, from which its kernel sets the time) at another time, such as
+    /// `2019-02-03T04:05:06` (UTC). The host's clock is not touched.
+    #[must_use]
+    pub fn rtc_base(mut self, utc: &str) -> Self {
+        self.rtc_base = Some(utc.to_owned());
+        self
+    }
+
+    /// Takes the machine's own clock away, as on a Pi: the kernel starts in 1970, and the first chip on the I2C bus
+    /// becomes `rtc0`.
+    #[must_use]
+    pub fn without_own_clock(self) -> Self {
+        self.kernel(&["initcall_blacklist=pl031_driver_init"])
+    }
+
+    /// Connects a network card to an emulated home network: 10.0.2.15 by DHCP, router 10.0.2.2. `forwards` are ports
+    /// of 127.0.0.1 on the host and the ports of the guest that they lead to.
+    #[must_use]
+    pub fn network(self, forwards: &[(u16, u16)]) -> Self {
+        let mut line = "user,id=net".to_owned();
+        for (host, guest) in forwards {
+            line.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"));
+        }
+        // Without its boot ROM, which is in another package and of no use.
+        let device = "virtio-net-pci,netdev=net,romfile=";
+        self.qemu(&["-netdev", &line, "-device", device]).modules(&["virtio_net"])
+    }
+
+    /// Adds the hardware watchdog i6300esb; when it is not fed the machine is switched off.
+    #[must_use]
+    pub fn watchdog(self) -> Self {
+        self.qemu(&["-device", "i6300esb", "-action", "watchdog=poweroff"]).modules(&["i6300esb"])
+    }
+
+    /// Starts this program instead of the agent, after modules are loaded; it must start `/sbin/testbed-agent` itself.
+    #[must_use]
+    pub fn first_program(mut self, path: &str) -> Self {
+        self.first_program = Some(path.to_owned());
+        self
+    }
+
+    /// What the test adds to the initramfs.
+    pub(crate) fn extra_archive(&self) -> Result<Vec<u8>, TestbedError> {
+        let mut archive = Archive::new();
+        for (path, mode, content) in &self.files {
+            match content {
+                Content::Bytes(bytes) => archive.file(path, *mode, bytes),
+                Content::Host(host) => archive.file(path, *mode, &read(host)?),
+            }
+        }
+        Ok(archive.finish())
+    }
+
+    /// QEMU's command line but for the I2C bus. `folder` takes sockets and logs.
+    pub(crate) fn arguments(&self, kernel: &Path, initramfs: &Path, folder: &Path) -> Vec<String> {
+        let mut line: Vec<String> = Vec::new();
+        let mut add = |words: &[&str]| line.extend(words.iter().map(|word| (*word).to_owned()));
+        add(&["-machine", "virt", "-cpu", "cortex-a72", "-smp", "2"]);
+        add(&["-m", &self.memory_mib.unwrap_or(MEMORY_MIB).to_string()]);
+        add(&["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        add(&["-serial", &format!("file:{}", folder.join("serial.log").display())]);
+        add(&["-qmp", &format!("unix:{},server=on,wait=off", folder.join("qmp").display())]);
+        add(&["-chardev", &format!("socket,id=agent,path={}", folder.join("agent").display())]);
+        add(&["-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=perch.agent"]);
+        add(&["-device", "qemu-xhci,id=usb"]);
+        add(&["-kernel", &kernel.to_string_lossy(), "-initrd", &initramfs.to_string_lossy()]);
+        add(&["-append", &self.command_line()]);
+        if let Some(base) = &self.rtc_base {
+            add(&["-rtc", &format!("base={base}")]);
+        }
+        for (number, disk) in self.disks.iter().enumerate() {
+            line.extend(disk.arguments(number));
+        }
+        line.extend(self.qemu_arguments.iter().cloned());
+        line
+    }
+
+    fn command_line(&self) -> String {
+        let mut words = vec!["console=ttyAMA0".to_owned(), "panic=-1".to_owned(), "quiet".to_owned()];
+        let modules = self.all_modules();
+        if !modules.is_empty() {
+            words.push(format!("testbed.modules={}", modules.join(",")));
+        }
+        if let Some(program) = &self.first_program {
+            words.push(format!("testbed.then={program}"));
+        }
+        words.extend(self.kernel_arguments.iter().cloned());
+        words.join(" ")
+    }
+
+    fn all_modules(&self) -> Vec<String> {
+        let mut modules: Vec<&str> = Vec::new();
+        if self.i2c.is_some() {
+            modules.extend(["xhci-pci", "i2c-tiny-usb", "i2c-dev"]);
+        }
+        for disk in &self.disks {
+            modules.extend(match disk.attach {
+                Attach::Virtio => ["virtio_blk"].as_slice(),
+                Attach::Nvme => ["nvme"].as_slice(),
+                Attach::Uas => ["xhci-pci", "uas", "sd_mod", "sg"].as_slice(),
+                Attach::UsbStorage => ["xhci-pci", "usb-storage", "sd_mod", "sg"].as_slice(),
+                Attach::SdCard => ["sdhci-pci"].as_slice(),
+            });
+        }
+        if !self.disks.is_empty() {
+            modules.extend(["crc32c_generic", "ext4"]);
+        }
+        modules.extend(self.modules.iter().map(String::as_str));
+        let mut unique: Vec<String> = Vec::new();
+        for module in modules {
+            if !unique.iter().any(|known| known == module) {
+                unique.push(module.to_owned());
+            }
+        }
+        unique
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attached_hardware_brings_its_modules_once() {
+        let setup = Setup::new()
+            .i2c(&I2cBus::new())
+            .disk(Disk::image("a.img", Attach::Uas))
+            .disk(Disk::image("b.img", Attach::Nvme))
+            .modules(&["nvme"]);
+        let expected = "xhci-pci,i2c-tiny-usb,i2c-dev,uas,sd_mod,sg,nvme,crc32c_generic,ext4";
+        assert!(setup.command_line().contains(&format!("testbed.modules={expected}")));
+    }
+
+    #[test]
+    fn disks_have_ids_to_be_pulled_by() {
+        let disk = Disk::node("log", Attach::UsbStorage).serial("S1");
+        let line = disk.arguments(2).join(" ");
+        assert_eq!(line, "-device usb-storage,drive=log,id=disk2,bus=usb.0,serial=S1");
+    }
+}

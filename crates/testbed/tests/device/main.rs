@@ -1,0 +1,3 @@
+//! Tests that boot the machine. `cargo xtask test --only device` builds what they need and runs them.
+
+mod machine;
