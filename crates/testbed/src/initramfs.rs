@@ -18,6 +18,8 @@ use crate::{
 
 const INIT: &str = include_str!("../guest/init.sh");
 const AGENT: &str = include_str!("../guest/agent.sh");
+/// BusyBox init is the first process, so that somebody takes in what ended scripts leave behind.
+const INITTAB: &str = "::once:/sbin/testbed-agent\n";
 
 /// Modules in the initramfs, with what they need; none is loaded that the test did not ask for.
 ///
@@ -92,7 +94,7 @@ pub(crate) fn kernel_version(image: &Path) -> Result<String, TestbedError> {
 
 fn fingerprint(kernel: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (INIT, AGENT, APPLETS, MODULES, LIBRARY_PACKAGES, kernel, extra_modules()).hash(&mut hasher);
+    (INIT, AGENT, INITTAB, APPLETS, MODULES, LIBRARY_PACKAGES, kernel, extra_modules()).hash(&mut hasher);
     hasher.finish()
 }
 
@@ -118,6 +120,7 @@ fn build(image: &Path, target: &Path) -> Result<(), TestbedError> {
         add_libraries(&mut archive, &debian::unpacked(package)?)?;
     }
     add_modules(&mut archive, image)?;
+    archive.file("/etc/inittab", 0o644, INITTAB.as_bytes());
     archive.file("/etc/passwd", 0o644, b"root:x:0:0:root:/root:/bin/sh\n");
     archive.file("/etc/group", 0o644, b"root:x:0:\n");
     write_whole(target, &archive.finish())

@@ -320,7 +320,7 @@ impl Machine {
     }
 
     fn wait_until_ready(&self, setup: &Setup) -> Result<(), TestbedError> {
-        if setup.i2c.is_some() && setup.first_program.is_none() {
+        if setup.i2c.is_some() {
             self.wait_for("[ -e /dev/i2c-0 ]", RUN_LIMIT)?;
         }
         Ok(())

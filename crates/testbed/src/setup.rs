@@ -18,7 +18,6 @@ pub struct Setup {
     disks: Vec<Disk>,
     rtc_base: Option<String>,
     pub(crate) i2c: Option<I2cBus>,
-    pub(crate) first_program: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -158,6 +157,9 @@ impl Setup {
     }
 
     /// Puts a file into the guest before it boots: the quickest way for programs.
+    ///
+    /// BusyBox init is the first process; an `/etc/inittab` that is put here must start the agent as the standing one
+    /// does, by the line `::once:/sbin/testbed-agent`.
     #[must_use]
     pub fn file(mut self, path: &str, mode: u32, content: &[u8]) -> Self {
         self.files.push((path.to_owned(), mode, Content::Bytes(content.to_vec())));
@@ -219,13 +221,6 @@ impl Setup {
         self.qemu(&["-device", "i6300esb", "-action", "watchdog=poweroff"]).modules(&["i6300esb"])
     }
 
-    /// Starts this program instead of the agent, after modules are loaded; it must start `/sbin/testbed-agent` itself.
-    #[must_use]
-    pub fn first_program(mut self, path: &str) -> Self {
-        self.first_program = Some(path.to_owned());
-        self
-    }
-
     /// What the test adds to the initramfs.
     pub(crate) fn extra_archive(&self) -> Result<Vec<u8>, TestbedError> {
         let mut archive = Archive::new();
@@ -267,9 +262,6 @@ impl Setup {
         let modules = self.all_modules();
         if !modules.is_empty() {
             words.push(format!("testbed.modules={}", modules.join(",")));
-        }
-        if let Some(program) = &self.first_program {
-            words.push(format!("testbed.then={program}"));
         }
         words.extend(self.kernel_arguments.iter().cloned());
         words.join(" ")
