@@ -1,5 +1,6 @@
 //! Screen pages, button, storage and supervision.
 
+pub mod care;
 pub mod front;
 pub mod screen;
 pub mod storage;

@@ -4,6 +4,10 @@
 //! cut them. Times are UTC in microseconds since 1970, spans end in their unit.
 
 use platform::DiskKind;
+use platform::disk::endurance::LifeLeft;
+use platform::disk::health::Health;
+use platform::disk::speed::WriteSpeed;
+use platform::disk::trim::TrimState;
 use platform::time::{BootId, format_rfc3339_millis};
 use serde::{Deserialize, Serialize};
 
@@ -294,6 +298,55 @@ pub enum StorageState {
     Failing,
 }
 
+/// How a USB disk's bridge moves its blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum BridgeState {
+    /// It is not behind USB, or nothing is known.
+    #[default]
+    None,
+    /// It uses the fast way (UAS), and nothing is known against it.
+    Fast,
+    /// It uses the slow and safe way.
+    Safe,
+    /// It loses commands on the fast way, and stays on it until the next start.
+    Failing,
+}
+
+impl BridgeState {
+    /// Gives the words that pages show.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::None => "no USB adapter",
+            Self::Fast => "the fast way (UAS)",
+            Self::Safe => "the safe way",
+            Self::Failing => "fails: restart the box",
+        }
+    }
+}
+
+/// What is known about the data disk beyond its room.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DiskCare {
+    /// Its health by its own account.
+    pub health: Health,
+    /// Bytes written to it on an average day.
+    pub bytes_per_day: Option<u64>,
+    /// How long it lives on like this.
+    pub life: LifeLeft,
+    /// How fast small writes become durable, measured at its first use.
+    pub speed: Option<WriteSpeed>,
+    /// Whether it is told which blocks are free.
+    pub trim: TrimState,
+    /// How its USB bridge does.
+    pub bridge: BridgeState,
+    /// Reads and writes that failed since the start.
+    pub io_errors: u64,
+}
+
 /// The disk that holds the data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StorageStatus {
@@ -311,6 +364,9 @@ pub struct StorageStatus {
     pub total_bytes: u64,
     /// Share of its life that is used, per cent, when it tells (may exceed 100).
     pub wear_percent: Option<u8>,
+    /// What else is known about it.
+    #[serde(default)]
+    pub care: DiskCare,
 }
 
 /// How one of the box's programs is.
@@ -386,6 +442,10 @@ pub struct SystemStatus {
     pub temperature_mc: Option<i32>,
     /// True when the supply voltage is too low now; `None` when the board does not tell.
     pub undervoltage: Option<bool>,
+    /// True when the supply voltage was too low at some time since the start.
+    pub was_undervoltage: Option<bool>,
+    /// True while the processor is slowed down because of heat.
+    pub slowed_by_heat: Option<bool>,
     /// The box's programs, where it has a supervisor.
     pub children: Vec<ChildStatus>,
     /// Why only the most needed programs run, if so.

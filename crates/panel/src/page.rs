@@ -6,8 +6,13 @@ use std::fmt::Write as _;
 
 use appliance::screen::{age, count, size, span, troubles};
 use control::status::{
-    MailState, PdsState, RelayStatus, RtcState, SourceState, Status, StorageState, TimeState, TimeStatus,
+    BridgeState, DiskCare, MailState, PdsState, RelayStatus, RtcState, SourceState, Status, StorageState,
+    TimeState, TimeStatus,
 };
+use platform::disk::endurance::{EnduranceSource, LifeLeft, YEARS_MAX};
+use platform::disk::health::HealthSource;
+use platform::disk::speed::SpeedVerdict;
+use platform::disk::trim::TrimState;
 use platform::time::format_rfc3339_millis;
 
 /// The parts of the page that follow the status.
@@ -243,12 +248,78 @@ fn storage_rows(status: &Status) -> Rows {
         || "the disk does not tell".to_owned(),
         |percent| format!("{percent} % of its rated life used"),
     );
-    vec![
+    let mut rows = vec![
         ("Disk", format!("{} ({})", storage.disk, storage.kind.label())),
         ("State", state.to_owned()),
         ("Room", format!("{} of {} free", size(storage.free_bytes), size(storage.total_bytes))),
         ("Wear", wear),
-    ]
+    ];
+    rows.extend(care_rows(&storage.care));
+    rows
+}
+
+/// What is known about a disk beyond its room; what is not known has no row.
+fn care_rows(care: &DiskCare) -> Rows {
+    let mut rows = Vec::new();
+    if let Some(per_day) = care.bytes_per_day {
+        rows.push(("Written each day", size(per_day)));
+    }
+    let life = match care.life {
+        LifeLeft::TooEarly => None,
+        LifeLeft::NotTold => Some("not known: makers of such disks promise no number of writes".to_owned()),
+        LifeLeft::Years { years, source } => {
+            let more = if years == YEARS_MAX { " or more" } else { "" };
+            let by = match source {
+                EnduranceSource::DiskCounter => "by the disk's own counter",
+                EnduranceSource::LeastPromised => {
+                    "if it takes 200 full writes, the least that makers of SSDs promise"
+                }
+            };
+            Some(format!("about {years} years{more}, {by}"))
+        }
+    };
+    rows.extend(life.map(|life| ("Life left", life)));
+    if let Some(speed) = care.speed {
+        let verdict = match speed.verdict() {
+            SpeedVerdict::Fine => "fine",
+            SpeedVerdict::Slow => "slow",
+            SpeedVerdict::Unfit => "too slow: use an SSD or a better card",
+        };
+        rows.push((
+            "Speed",
+            format!(
+                "{} safe small writes a second, the slowest {} ms: {verdict}",
+                speed.per_second(),
+                speed.worst_us / 1_000
+            ),
+        ));
+    }
+    if care.trim != TrimState::Unknown {
+        rows.push(("TRIM", care.trim.label().to_owned()));
+    }
+    if care.bridge != BridgeState::None {
+        rows.push(("USB adapter", care.bridge.label().to_owned()));
+    }
+    let health = &care.health;
+    if health.source != HealthSource::None {
+        rows.push(("Health according to", health.source.label().to_owned()));
+    }
+    for (name, count) in [
+        ("Sectors replaced", health.reallocated),
+        ("Unreadable sectors", health.pending),
+        ("Failed reads", health.uncorrectable),
+        ("Damaged transfers (cable)", health.link_errors),
+        ("Power cuts", health.unsafe_shutdowns),
+    ] {
+        rows.extend(count.filter(|count| *count > 0).map(|count| (name, count.to_string())));
+    }
+    rows.extend(
+        health.temperature_c.map(|celsius| ("Disk temperature", format!("{celsius} degrees Celsius"))),
+    );
+    if care.io_errors > 0 {
+        rows.push(("Errors since the start", care.io_errors.to_string()));
+    }
+    rows
 }
 
 fn box_rows(status: &Status) -> Rows {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use appliance::screen::{Page, draw};
 use control::status::{
-    PdsState, PdsStatus, RtcState, SourceState, SourceStatus, Status, StorageState, StorageStatus,
+    DiskCare, PdsState, PdsStatus, RtcState, SourceState, SourceStatus, Status, StorageState, StorageStatus,
     SystemStatus, TimeState, TimeStatus,
 };
 use platform::DiskKind;
@@ -91,6 +91,7 @@ fn example(page: Page) -> Status {
             free_bytes: 200_000_000_000,
             total_bytes: 250_000_000_000,
             wear_percent: Some(3),
+            care: DiskCare::default(),
         }),
         system: SystemStatus {
             hostname: "localhost".to_owned(),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use control::TimeStatus;
-use control::status::{StorageState, StorageStatus};
+use control::status::{DiskCare, StorageState, StorageStatus};
 use platform::sim::SimDisk;
 use platform::time::BootClock;
 use platform::{Clock, Disk};
@@ -139,6 +139,7 @@ impl World {
             free_bytes,
             total_bytes,
             wear_percent: None,
+            care: DiskCare::default(),
         }
     }
 

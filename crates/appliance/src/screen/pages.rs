@@ -338,10 +338,7 @@ pub(crate) fn storage(status: &Status) -> Frame {
     canvas.fill(Ink::Lit, 3, LINES_TOP + 14, filled, 7);
     let free = format!("{} of {} free", words::size(storage.free_bytes), words::size(storage.total_bytes));
     line(&mut canvas, 3, &free);
-    let wear = match storage.wear_percent {
-        Some(percent) => format!("{percent} % of its life used"),
-        None => "Wear: not told by it".to_owned(),
-    };
+    let wear = words::wear(storage.wear_percent, storage.care.life);
     line(&mut canvas, 4, &wear);
     canvas.into_frame()
 }

@@ -5,11 +5,14 @@
 use std::path::PathBuf;
 
 use control::status::{
-    ChildState, ChildStatus, MailState, PdsState, RelayState, RelayStatus, RtcState, SourceState,
-    SourceStatus, StorageState, TimeState,
+    BridgeState, ChildState, ChildStatus, DiskCare, MailState, PdsState, RelayState, RelayStatus, RtcState,
+    SourceState, SourceStatus, StorageState, TimeState,
 };
 use control::{PdsStatus, StorageStatus, SystemStatus, TimeStatus};
 use platform::DiskKind;
+use platform::disk::endurance::{EnduranceSource, LifeLeft};
+use platform::disk::health::Health;
+use platform::disk::speed::WriteSpeed;
 
 use super::*;
 
@@ -54,6 +57,7 @@ fn well() -> Status {
             free_bytes: 812_400_000_000,
             total_bytes: 983_000_000_000,
             wear_percent: Some(3),
+            care: DiskCare::default(),
         }),
         placement: None,
         system: SystemStatus {
@@ -233,6 +237,40 @@ fn disk_and_service_troubles_say_what_to_do() {
 }
 
 #[test]
+fn what_a_disk_says_about_itself_is_shown_and_worried_about() {
+    let mut status = well();
+    disk(&mut status).care.life = LifeLeft::Years { years: 20, source: EnduranceSource::DiskCounter };
+    compare("storage-life", Page::Storage, &status);
+    disk(&mut status).wear_percent = None;
+    disk(&mut status).care.life = LifeLeft::Years { years: 7, source: EnduranceSource::LeastPromised };
+    compare("storage-life-promised", Page::Storage, &status);
+
+    let mut failing = well();
+    let alarms = vec!["it takes no more writes".to_owned()];
+    disk(&mut failing).care.health = Health { alarms, ..Health::default() };
+    compare("trouble-disk-health", Page::Trouble(0), &failing);
+    let mut bridge = well();
+    disk(&mut bridge).care.bridge = BridgeState::Failing;
+    compare("trouble-usb-adapter", Page::Trouble(0), &bridge);
+    let mut slow = well();
+    disk(&mut slow).care.speed = Some(WriteSpeed { writes: 60, median_us: 160_000, worst_us: 900_000 });
+    compare("trouble-disk-slow", Page::Trouble(0), &slow);
+}
+
+#[test]
+fn warmth_and_weak_power_say_what_to_do() {
+    let mut status = well();
+    status.system.slowed_by_heat = Some(true);
+    compare("trouble-warm", Page::Trouble(0), &status);
+    status.system.slowed_by_heat = None;
+    status.system.was_undervoltage = Some(true);
+    compare("trouble-power-was-weak", Page::Trouble(0), &status);
+    status.system.undervoltage = Some(true);
+    let kinds: Vec<_> = troubles(&status).iter().map(|trouble| trouble.kind).collect();
+    assert_eq!(kinds, [Kind::PowerWeak], "once is enough");
+}
+
+#[test]
 fn a_well_box_has_no_trouble() {
     assert_eq!(troubles(&well()), []);
 }
@@ -327,7 +365,14 @@ fn every_advice_of_our_own_fits_the_screen() {
     pds(&mut status).mail = MailState::Fails { why: String::new() };
     clock(&mut status).rtc = RtcState::Stopped;
     clock(&mut status).sources[0].answers = SourceState::Disagrees;
+    status.system.slowed_by_heat = Some(true);
     let mut all = troubles(&Status::default());
+    all.extend(troubles(&status));
+    status.system.undervoltage = None;
+    status.system.was_undervoltage = Some(true);
+    disk(&mut status).care.bridge = BridgeState::Failing;
+    disk(&mut status).care.speed = Some(WriteSpeed { writes: 9, median_us: 900_000, worst_us: 900_000 });
+    disk(&mut status).care.health.pending = Some(1);
     all.extend(troubles(&status));
     clock(&mut status).rtc = RtcState::Failing;
     for state in [StorageState::Full, StorageState::Low, StorageState::Failing, StorageState::Pulled] {

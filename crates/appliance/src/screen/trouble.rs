@@ -3,8 +3,10 @@
 //! The one list that the screen, the panel and the terminal all show. A pure function of the status: it asks nobody.
 
 use control::status::{
-    ChildState, MailState, PdsState, RelayState, RtcState, SourceState, Status, StorageState, TimeState,
+    BridgeState, ChildState, MailState, PdsState, RelayState, RtcState, SourceState, Status, StorageState,
+    StorageStatus, TimeState,
 };
+use platform::disk::speed::SpeedVerdict;
 
 use super::words;
 
@@ -35,6 +37,8 @@ pub enum Kind {
     SettingsWrong,
     /// The supply voltage is too low: whatever else is wrong may come from it.
     PowerWeak,
+    /// The data disk's USB bridge loses commands.
+    BridgeFails,
     /// The PDS is not running although its disk is there.
     PdsStopped,
     /// No room is left for new data.
@@ -49,6 +53,8 @@ pub enum Kind {
     PdsReadOnly,
     /// One of the box's programs ends again and again.
     ProgramFails,
+    /// The processor is slowed down by heat.
+    TooWarm,
     /// The network is down.
     NetworkDown,
     /// A relay does not take what is posted here.
@@ -65,6 +71,10 @@ pub enum Kind {
     DiskLow,
     /// The disk's own wear counter nears its end.
     DiskWorn,
+    /// The data disk makes small writes durable too slowly.
+    DiskSlow,
+    /// The supply voltage was too low, and is well now.
+    PowerWasWeak,
 }
 
 /// Above this share of its rated life, per cent, a disk is announced as worn out: months remain to buy another.
@@ -111,16 +121,38 @@ fn disk(status: &Status, found: &mut Vec<Trouble>) {
             "DISK ALMOST FULL",
             format!("{free} free. Plan for a larger disk; posting still works."),
         ),
-        StorageState::Ok => match storage.wear_percent {
-            Some(wear) if wear >= WEAR_PERCENT_ALARM => (
-                Kind::DiskWorn,
-                "DISK IS WORN OUT",
-                format!("{wear} % of its life is used. Replace {} soon.", storage.disk),
-            ),
-            _ => return,
-        },
+        StorageState::Ok => return disk_care(storage, found),
     };
     found.push(Trouble { kind, title, advice });
+}
+
+/// What is wrong with a disk that is there and has room.
+fn disk_care(storage: &StorageStatus, found: &mut Vec<Trouble>) {
+    let care = &storage.care;
+    let mut add = |kind, title, advice| found.push(Trouble { kind, title, advice });
+    if care.health.is_failing() {
+        let why = care.health.alarms.first().map_or("some of it cannot be read", String::as_str);
+        add(
+            Kind::DiskFailing,
+            "DISK FAILS",
+            format!("{}: {why}. Make a backup now and replace it.", storage.disk),
+        );
+    } else if let Some(wear) = storage.wear_percent.filter(|wear| *wear >= WEAR_PERCENT_ALARM) {
+        add(
+            Kind::DiskWorn,
+            "DISK IS WORN OUT",
+            format!("{wear} % of its life is used. Replace {} soon.", storage.disk),
+        );
+    }
+    if care.bridge == BridgeState::Failing {
+        let advice =
+            "The disk's USB adapter loses commands. Restart the box: it then uses the slower, safe way.";
+        add(Kind::BridgeFails, "USB ADAPTER FAILS", advice.to_owned());
+    }
+    if care.speed.is_some_and(|speed| speed.verdict() == SpeedVerdict::Unfit) {
+        let advice = "It takes long to make a post safe, so apps may give up. Use an SSD or a better card.";
+        add(Kind::DiskSlow, "DISK IS TOO SLOW", advice.to_owned());
+    }
 }
 
 fn power(status: &Status, found: &mut Vec<Trouble>) {
@@ -129,6 +161,21 @@ fn power(status: &Status, found: &mut Vec<Trouble>) {
             kind: Kind::PowerWeak,
             title: "POWER IS WEAK",
             advice: "The voltage is too low: use the right power supply and a short, thick cable.".to_owned(),
+        });
+    } else if status.system.was_undervoltage == Some(true) {
+        found.push(Trouble {
+            kind: Kind::PowerWasWeak,
+            title: "POWER WAS WEAK",
+            advice: "The voltage was too low since the start, and is well now. A better supply is safer."
+                .to_owned(),
+        });
+    }
+    if status.system.slowed_by_heat == Some(true) {
+        found.push(Trouble {
+            kind: Kind::TooWarm,
+            title: "BOX IS TOO WARM",
+            advice: "It runs slower to cool down. Give it air, a heat sink or a place without sun."
+                .to_owned(),
         });
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Pure functions from values to short ASCII text; nothing here draws or reads a clock.
 
+use platform::disk::endurance::{LifeLeft, YEARS_MAX};
+
 /// Stands for "cut off here". The screen's fonts are ASCII; the canvas draws this character as three dots in one cell.
 pub(crate) const ELLIPSIS: char = '\u{2026}';
 
@@ -43,6 +45,23 @@ pub fn span(us: u64) -> String {
         format!("{} h", us / HOUR_US)
     } else {
         format!("{} days", us / DAY_US)
+    }
+}
+
+/// Writes how much of a disk's life is used and left, in a line of the screen.
+pub(crate) fn wear(used_percent: Option<u8>, life: LifeLeft) -> String {
+    let years = match life {
+        LifeLeft::Years { years: 0, .. } => Some("under 1 year".to_owned()),
+        LifeLeft::Years { years: 1, .. } => Some("1 year".to_owned()),
+        LifeLeft::Years { years: YEARS_MAX, .. } => Some(format!("{YEARS_MAX}+ years")),
+        LifeLeft::Years { years, .. } => Some(format!("{years} years")),
+        LifeLeft::TooEarly | LifeLeft::NotTold => None,
+    };
+    match (used_percent, years) {
+        (Some(used), Some(years)) => format!("{used} % used, {years} left"),
+        (Some(used), None) => format!("{used} % of its life used"),
+        (None, Some(years)) => format!("About {years} left"),
+        (None, None) => "Wear: not told by it".to_owned(),
     }
 }
 

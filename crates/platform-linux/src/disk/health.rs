@@ -58,6 +58,10 @@ impl DiskHealth for LinuxDiskHealth {
             DiskKind::Sd | DiskKind::UsbStick | DiskKind::Virtual | DiskKind::Other => Ok(Health::default()),
         }
     }
+
+    fn written_bytes(&self, disk: &AttachedDisk) -> Option<u64> {
+        written_bytes(&self.sys.join("block"), &disk.name)
+    }
 }
 
 fn ata(file: &std::fs::File) -> Option<Health> {

@@ -95,6 +95,9 @@ pub trait DiskHealth: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// When the disk is gone or answers with an error.
     fn health(&self, disk: &AttachedDisk) -> Result<Health, DeviceError>;
+
+    /// Gives the bytes that the kernel wrote to a disk since it was plugged in; at once.
+    fn written_bytes(&self, disk: &AttachedDisk) -> Option<u64>;
 }
 
 fn le<const N: usize>(from: &[u8], at: usize) -> Option<[u8; N]> {
