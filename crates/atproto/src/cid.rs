@@ -48,6 +48,12 @@ impl Cid {
         Self::from_digest(CODEC_RAW, &Sha256::digest(bytes).into())
     }
 
+    /// Names the DAG-CBOR block that has this SHA-256.
+    #[must_use]
+    pub fn dag_cbor_of_digest(digest: &[u8; 32]) -> Self {
+        Self::from_digest(CODEC_DAG_CBOR, digest)
+    }
+
     /// Takes the binary form, all of it.
     ///
     /// Fails on another length, version, codec or hash function.

@@ -16,9 +16,11 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::account::{self, Account, cid_from_sql, tid_to_sql};
+use crate::account::{self, Account, tid_to_sql};
 use crate::error::StoreError;
 use crate::files::Spool;
+use crate::node;
+use crate::record::cid_from_digest;
 use crate::tree::{ReaderNodes, tree_failed};
 use crate::{Inner, Store};
 
@@ -283,7 +285,7 @@ fn write_car(
 fn write_all(conn: &Connection, account: &Account, out: &mut Out) -> Result<(), Stop> {
     let doing = "reading records";
     let unlike = |error: BuildError| StoreError::corrupt(format!("the records are no tree: {error}"));
-    let sql = "SELECT path, cid, body FROM record WHERE repo = ?1 ORDER BY path";
+    let sql = "SELECT path, digest, body FROM record WHERE repo = ?1 ORDER BY path";
     let mut statement = conn.prepare_cached(sql).map_err(StoreError::db(doing))?;
     let mut rows = statement.query([account.repo]).map_err(StoreError::db(doing))?;
     let mut builder = Builder::new();
@@ -291,8 +293,8 @@ fn write_all(conn: &Connection, account: &Account, out: &mut Out) -> Result<(), 
         let read = || -> rusqlite::Result<(&str, &[u8], &[u8])> {
             Ok((row.get_ref(0)?.as_str()?, row.get_ref(1)?.as_blob()?, row.get_ref(2)?.as_blob()?))
         };
-        let (path, cid, body) = read().map_err(StoreError::db(doing))?;
-        let cid = cid_from_sql(cid)?;
+        let (path, digest, body) = read().map_err(StoreError::db(doing))?;
+        let cid = cid_from_digest(digest)?;
         builder.push(path, cid).map_err(unlike)?;
         for (cid, node) in builder.finished() {
             out.block(&cid, &node)?;
@@ -325,7 +327,7 @@ fn write_newer(
     let mut walk = Walk::new(nodes, account.head.data);
     loop {
         if let Some(cid) = walk.peek_node()
-            && stored_rev(conn, account.repo, &cid)?.is_some_and(|rev| rev <= since)
+            && node::rev(conn, account.repo, &cid)?.is_some_and(|rev| rev <= since)
         {
             walk.skip_node();
             continue;
@@ -345,11 +347,4 @@ fn write_newer(
             }
         }
     }
-}
-
-/// Revision of the flush that stored a node; a node is never older than what lies below it.
-fn stored_rev(conn: &Connection, repo: i64, cid: &Cid) -> Result<Option<i64>, StoreError> {
-    conn.prepare_cached("SELECT rev FROM node WHERE repo = ?1 AND cid = ?2")
-        .and_then(|mut s| s.query_row(params![repo, cid.as_bytes()], |row| row.get(0)).optional())
-        .map_err(StoreError::db("reading a tree node"))
 }

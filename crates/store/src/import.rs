@@ -21,11 +21,12 @@ use rusqlite::params;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::Store;
-use crate::account::{self, Account, Head, Status, tid_to_sql, time_to_sql};
+use crate::account::{self, Account, Head, Status, time_to_sql};
 use crate::backlink::Backlink;
 use crate::error::StoreError;
 use crate::files::Spool;
-use crate::lifecycle::store_node;
+use crate::node;
+use crate::record;
 use crate::write::{CommitMeta, next_rev};
 use crate::writer::{Tx, WriterHandle};
 
@@ -398,13 +399,10 @@ impl Slice {
     fn store(self, tx: &Tx<'_>, repo: i64, rev: Tid) -> Result<(), StoreError> {
         tx.env.check_room()?;
         for (cid, block) in &self.nodes {
-            store_node(tx, repo, cid, rev, block)?;
+            node::store(tx.conn, repo, cid, rev, block)?;
         }
         for (path, cid, body, blobs) in &self.records {
-            tx.set(
-                "INSERT INTO record (repo, path, cid, rev, body) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![repo, path, cid.as_bytes(), tid_to_sql(rev), &body[..]],
-            )?;
+            record::insert(tx.conn, repo, path, cid, rev, body)?;
             for blob in blobs {
                 crate::blob::add_reference(tx.conn, repo, &blob.cid, path, rev)?;
             }

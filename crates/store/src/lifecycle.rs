@@ -1,7 +1,6 @@
 //! The life of an account after its reservation: birth, changes of state and name, repair, end.
 
 use atproto::car;
-use atproto::cid::Cid;
 use atproto::mst::Tree;
 use atproto::syntax::{Did, Handle, Tid};
 use platform::time::TrustedTime;
@@ -12,6 +11,7 @@ use crate::account::{self, Account, Head, Status, tid_to_sql, time_to_sql};
 use crate::error::StoreError;
 use crate::hold::{Hold, HoldKind, set_hold};
 use crate::invite;
+use crate::node;
 use crate::read::Reader;
 use crate::reserve;
 use crate::session;
@@ -384,7 +384,7 @@ fn complete(tx: &mut Tx<'_>, did: &Did, status: Status) -> Result<Account, Store
     )?;
     let id = tx.conn.last_insert_rowid();
     for (cid, block) in &tree.new_blocks {
-        store_node(tx, repo, cid, rev, block)?;
+        node::store(tx.conn, repo, cid, rev, block)?;
     }
     account::remove_intent(tx, did)?;
     if let Some(code) = invite {
@@ -404,24 +404,11 @@ fn complete(tx: &mut Tx<'_>, did: &Did, status: Status) -> Result<Account, Store
     Ok(account)
 }
 
-/// Puts a node into the table.
-pub(crate) fn store_node(
-    tx: &Tx<'_>,
-    repo: i64,
-    cid: &Cid,
-    rev: Tid,
-    block: &[u8],
-) -> Result<(), StoreError> {
-    tx.set(
-        "INSERT OR REPLACE INTO node (repo, cid, rev, block) VALUES (?1, ?2, ?3, ?4)",
-        params![repo, cid.as_bytes(), tid_to_sql(rev), block],
-    )
-}
-
 /// Gives everything of a repo that is of later than a revision that revision.
 const REDATE: &[&str] = &[
-    "UPDATE record SET rev = ?2 WHERE repo = ?1 AND rev > ?2",
-    "UPDATE node SET rev = ?2 WHERE repo = ?1 AND rev > ?2",
+    "UPDATE record_body SET rev = ?2 \
+     WHERE rev > ?2 AND id IN (SELECT record FROM record_name WHERE repo = ?1)",
+    "UPDATE node_body SET rev = ?2 WHERE rev > ?2 AND id IN (SELECT node FROM node_name WHERE repo = ?1)",
     "UPDATE record_blob SET rev = ?2 WHERE repo = ?1 AND rev > ?2",
 ];
 

@@ -11,8 +11,8 @@ use rusqlite::params;
 use crate::Store;
 use crate::account::{self, cid_from_sql, time_to_sql};
 use crate::error::StoreError;
-use crate::reserve;
 use crate::writer::Tx;
+use crate::{node, record, reserve};
 
 /// Rows that one slice removes: some milliseconds of the writer's time.
 const SLICE_ROWS: usize = 256;
@@ -206,9 +206,13 @@ fn prune_repos(tx: &mut Tx<'_>) -> Result<usize, StoreError> {
         .and_then(|mut s| s.query_row([], |row| row.get(0)).optional())
         .map_err(StoreError::db(doing))?;
     let Some(repo) = repo else { return Ok(0) };
+    for prune in [record::prune, node::prune] {
+        let removed = prune(tx.conn, repo, slice())?;
+        if removed > 0 {
+            return Ok(removed);
+        }
+    }
     for sql in [
-        "DELETE FROM record WHERE repo = ?1 AND path IN (SELECT path FROM record WHERE repo = ?1 LIMIT ?2)",
-        "DELETE FROM node WHERE repo = ?1 AND cid IN (SELECT cid FROM node WHERE repo = ?1 LIMIT ?2)",
         "DELETE FROM record_blob WHERE repo = ?1 AND (cid, path) IN \
          (SELECT cid, path FROM record_blob WHERE repo = ?1 LIMIT ?2)",
         "DELETE FROM backlink WHERE repo = ?1 AND (subject, tid) IN \

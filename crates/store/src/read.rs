@@ -14,6 +14,7 @@ use crate::env::Env;
 use crate::error::StoreError;
 use crate::event::{Event, LOG_BYTES};
 use crate::hold;
+use crate::record::cid_from_digest;
 use crate::session::{self, AppPassword};
 use crate::tree::{ReaderNodes, tree_failed};
 use crate::write::REV_AHEAD_WAITED_US;
@@ -188,7 +189,7 @@ impl<'a> Reader<'a> {
     ) -> Result<Option<StoredRecord>, StoreError> {
         let path = format!("{}/{}", collection.as_str(), rkey.as_str());
         self.conn
-            .prepare_cached("SELECT path, cid, rev, body FROM record WHERE repo = ?1 AND path = ?2")
+            .prepare_cached("SELECT path, digest, rev, body FROM record WHERE repo = ?1 AND path = ?2")
             .and_then(|mut s| {
                 s.query_row(params![account.repo, path], |row| Ok(record_from_row(row))).optional()
             })
@@ -220,11 +221,11 @@ impl<'a> Reader<'a> {
             }
         }
         let sql = if reverse {
-            "SELECT path, cid, rev, body FROM record WHERE repo = ?1 AND path > ?2 AND path < ?3 \
+            "SELECT path, digest, rev, body FROM record WHERE repo = ?1 AND path > ?2 AND path < ?3 \
              AND NOT EXISTS (SELECT 1 FROM takedown WHERE account = ?5 AND subject = path) \
              ORDER BY path LIMIT ?4"
         } else {
-            "SELECT path, cid, rev, body FROM record WHERE repo = ?1 AND path > ?2 AND path < ?3 \
+            "SELECT path, digest, rev, body FROM record WHERE repo = ?1 AND path > ?2 AND path < ?3 \
              AND NOT EXISTS (SELECT 1 FROM takedown WHERE account = ?5 AND subject = path) \
              ORDER BY path DESC LIMIT ?4"
         };
@@ -250,7 +251,9 @@ impl<'a> Reader<'a> {
         let doing = "listing collections";
         let mut next = self
             .conn
-            .prepare_cached("SELECT path FROM record WHERE repo = ?1 AND path >= ?2 ORDER BY path LIMIT 1")
+            .prepare_cached(
+                "SELECT path FROM record_name WHERE repo = ?1 AND path >= ?2 ORDER BY path LIMIT 1",
+            )
             .map_err(StoreError::db(doing))?;
         let mut collections = Vec::new();
         let mut from = String::new();
@@ -272,9 +275,9 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When the database fails.
     pub fn counts(&self, account: &Account) -> Result<Counts, StoreError> {
-        let records = self.count("SELECT count(*) FROM record WHERE repo = ?1", [account.repo])?;
+        let records = self.count("SELECT count(*) FROM record_name WHERE repo = ?1", [account.repo])?;
         let record_blocks = if records <= DISTINCT_RECORDS_MAX {
-            self.count("SELECT count(DISTINCT cid) FROM record WHERE repo = ?1", [account.repo])?
+            self.count("SELECT count(DISTINCT digest) FROM record WHERE repo = ?1", [account.repo])?
         } else {
             records
         };
@@ -287,7 +290,7 @@ impl<'a> Reader<'a> {
 
     /// Counts the nodes of the present tree: those in the table, and what has changed since they were written.
     fn count_nodes(&self, account: &Account) -> Result<u64, StoreError> {
-        let stored = self.count("SELECT count(*) FROM node WHERE repo = ?1", [account.repo])?;
+        let stored = self.count("SELECT count(*) FROM node_name WHERE repo = ?1", [account.repo])?;
         let flushed: Vec<u8> = self
             .conn
             .prepare_cached("SELECT flushed_root FROM repo WHERE id = ?1")
@@ -387,12 +390,12 @@ impl<'a> Reader<'a> {
         let mut bytes = 0;
         let mut statement = self
             .conn
-            .prepare_cached("SELECT cid, body FROM record WHERE repo = ?1")
+            .prepare_cached("SELECT digest, body FROM record WHERE repo = ?1")
             .map_err(StoreError::db(doing))?;
         let mut rows = statement.query([account.repo]).map_err(StoreError::db(doing))?;
         while let Some(row) = rows.next().map_err(StoreError::db(doing))? {
             let raw = row.get_ref(0).and_then(|v| Ok(v.as_blob()?)).map_err(StoreError::db(doing))?;
-            let cid = cid_from_sql(raw)?;
+            let cid = cid_from_digest(raw)?;
             if wanted.binary_search(&cid).is_err() || found.iter().any(|(seen, _)| *seen == cid) {
                 continue;
             }
@@ -539,16 +542,16 @@ fn record_from_row(row: &rusqlite::Row<'_>) -> Result<StoredRecord, StoreError> 
     let doing = "reading a record";
     let read = || -> rusqlite::Result<_> {
         let path: String = row.get(0)?;
-        let cid: Vec<u8> = row.get(1)?;
+        let digest = cid_from_digest(row.get_ref(1)?.as_blob()?);
         let rev: i64 = row.get(2)?;
         let body: Vec<u8> = row.get(3)?;
-        Ok((path, cid, rev, body))
+        Ok((path, digest, rev, body))
     };
     let (path, cid, rev, body) = read().map_err(StoreError::db(doing))?;
     let (_, rkey) = split_path(&path)?;
     Ok(StoredRecord {
         rkey: RecordKey::parse(rkey).map_err(|error| StoreError::corrupt(error.to_string()))?,
-        cid: cid_from_sql(&cid)?,
+        cid: cid?,
         rev: tid_from_sql(rev),
         bytes: Bytes::from(body),
     })

@@ -14,9 +14,10 @@ use atproto::mst::{self, NodeSource, Tree};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::account::{Account, cid_from_sql};
+use crate::account::{Account, cid_from_sql, tid_from_sql};
 use crate::error::StoreError;
 use crate::log::nodes_of_frame;
+use crate::node;
 use crate::writer::Tx;
 
 /// Bytes of unflushed nodes of one repo, and of all, after which they are flushed: they live in memory.
@@ -65,27 +66,13 @@ pub(crate) struct Nodes<'a> {
     pub(crate) repo: i64,
 }
 
-impl Nodes<'_> {
-    fn stored(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
-        self.conn
-            .prepare_cached("SELECT block FROM node WHERE repo = ?1 AND cid = ?2")
-            .and_then(|mut s| {
-                s.query_row(params![self.repo, cid.as_bytes()], |row| {
-                    Ok(Bytes::copy_from_slice(row.get_ref(0)?.as_blob()?))
-                })
-                .optional()
-            })
-            .map_err(StoreError::db("reading a tree node"))
-    }
-}
-
 impl NodeSource for Nodes<'_> {
     type Error = StoreError;
 
     fn node(&self, cid: &Cid) -> Result<Option<Bytes>, StoreError> {
         match self.fresh.get(self.repo, cid) {
             Some(block) => Ok(Some(block)),
-            None => self.stored(cid),
+            None => node::read(self.conn, self.repo, cid),
         }
     }
 }
@@ -373,22 +360,15 @@ impl Tx<'_> {
             self.trees.flushed.push(repo);
             return Ok(());
         };
-        let (root, flushed_root) = (cid_from_sql(&root)?, cid_from_sql(&flushed_root)?);
+        let (root, flushed_root, rev) =
+            (cid_from_sql(&root)?, cid_from_sql(&flushed_root)?, tid_from_sql(rev));
         let source = Nodes { conn: self.conn, fresh: &self.env.nodes, repo };
         let diff = mst::diff(&source, Some(flushed_root), root).map_err(tree_failed)?;
-        let mut delete = self
-            .conn
-            .prepare_cached("DELETE FROM node WHERE repo = ?1 AND cid = ?2")
-            .map_err(StoreError::db(doing))?;
         for cid in &diff.deleted_nodes {
-            delete.execute(params![repo, cid.as_bytes()]).map_err(StoreError::db(doing))?;
+            node::remove(self.conn, repo, cid)?;
         }
-        let mut insert = self
-            .conn
-            .prepare_cached("INSERT OR REPLACE INTO node (repo, cid, rev, block) VALUES (?1, ?2, ?3, ?4)")
-            .map_err(StoreError::db(doing))?;
         for (cid, block) in &diff.created_nodes {
-            insert.execute(params![repo, cid.as_bytes(), rev, &block[..]]).map_err(StoreError::db(doing))?;
+            node::store(self.conn, repo, cid, rev, block)?;
         }
         self.conn
             .prepare_cached("UPDATE repo SET flushed_root = root, flushed_seq = ?2 WHERE id = ?1")

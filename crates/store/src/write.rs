@@ -17,6 +17,7 @@ use crate::account::{self, Account, Status, tid_to_sql, time_to_sql};
 use crate::error::StoreError;
 use crate::tree::{NODE_OVERHEAD, Nodes, tree_failed};
 use crate::writer::Tx;
+use crate::{node, record};
 
 /// Operations in one commit: the protocol's limit for an event.
 pub use atproto::event::OPS_MAX;
@@ -311,10 +312,7 @@ fn may_revive(op: &Applied<'_>, last: Tid, now: TrustedTime) -> bool {
 /// Gives revived nodes the present revision, so that an export since a moment between their lives has them.
 fn mark_revived(tx: &Tx<'_>, repo: i64, nodes: &[(Cid, Bytes)], rev: Tid) -> Result<(), StoreError> {
     for (cid, _) in nodes {
-        tx.set(
-            "UPDATE node SET rev = ?3 WHERE repo = ?1 AND cid = ?2",
-            params![repo, cid.as_bytes(), tid_to_sql(rev)],
-        )?;
+        node::redate(tx.conn, repo, cid, rev)?;
     }
     Ok(())
 }
@@ -335,29 +333,17 @@ fn store_records(
     applied: &[Applied<'_>],
     rev: Tid,
 ) -> Result<(), StoreError> {
-    let doing = "storing a record";
     for op in applied.iter().filter(|op| op.previous.is_some()) {
         tx.remove_backlink(account.repo, &op.path)?;
     }
     for op in applied {
         let Some(record) = op.record else { continue };
         tx.add_backlink(account.repo, &op.path, &record.bytes)?;
-        tx.conn
-            .prepare_cached(
-                "INSERT INTO record (repo, path, cid, rev, body) VALUES (?1, ?2, ?3, ?4, ?5) \
-                 ON CONFLICT (repo, path) DO UPDATE SET cid = ?3, rev = ?4, body = ?5",
-            )
-            .and_then(|mut s| {
-                let cid = record.cid.as_bytes();
-                s.execute(params![account.repo, op.path, cid, tid_to_sql(rev), &record.bytes[..]])
-            })
-            .map_err(StoreError::db(doing))?;
+        let put = if op.previous.is_some() { record::replace } else { record::insert };
+        put(tx.conn, account.repo, &op.path, &record.cid, rev, &record.bytes)?;
     }
     for op in applied.iter().filter(|op| op.record.is_none()) {
-        tx.conn
-            .prepare_cached("DELETE FROM record WHERE repo = ?1 AND path = ?2")
-            .and_then(|mut s| s.execute(params![account.repo, op.path]))
-            .map_err(StoreError::db("removing a record"))?;
+        record::remove(tx.conn, account.repo, &op.path)?;
     }
     // First the new references, then the old ones: a blob that moves between records is never unreferenced.
     let mut loose = Vec::new();

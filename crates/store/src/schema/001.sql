@@ -1,4 +1,4 @@
--- Times are microseconds since 1970 unless a name says _s; revs are the 64-bit number of a TID; CIDs are 36 bytes.
+-- Times are microseconds since 1970 unless a name says _s; revs are the 64-bit number of a TID; CIDs are 36 bytes, digests their last 32.
 
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID, STRICT;
 
@@ -28,24 +28,41 @@ CREATE TABLE repo (
     flushed_seq INTEGER NOT NULL
 ) STRICT;
 
--- Not WITHOUT ROWID: its rows would not fit into a quarter of a page, and each would take a page of its own more.
--- `path` is `collection/rkey`: its byte order is the tree's key order. `body` is the record as it was signed.
-CREATE TABLE record (
+-- Records and nodes: names in one table, what they name in another, so that no name is stored twice. Bodies are not
+-- WITHOUT ROWID: they would not fit into a quarter of a page, and each would take a page of its own more.
+--
+-- `path` is `collection/rkey`: its byte order is the tree's key order. `digest` is the SHA-256 in the record's CID, `body`
+-- the record as it was signed.
+CREATE TABLE record_name (
     repo INTEGER NOT NULL,
     path TEXT NOT NULL,
-    cid BLOB NOT NULL,
-    rev INTEGER NOT NULL,
-    body BLOB NOT NULL,
+    record INTEGER NOT NULL,
     PRIMARY KEY (repo, path)
-) STRICT;
-
-CREATE TABLE node (
-    repo INTEGER NOT NULL,
-    cid BLOB NOT NULL,
+) WITHOUT ROWID, STRICT;
+CREATE TABLE record_body (
+    id INTEGER PRIMARY KEY,
     rev INTEGER NOT NULL,
-    block BLOB NOT NULL,
-    PRIMARY KEY (repo, cid)
+    digest BLOB NOT NULL,
+    body BLOB NOT NULL
 ) STRICT;
+-- CROSS JOIN: by name first, whatever the planner thinks of it.
+CREATE VIEW record AS
+    SELECT repo, path, digest, rev, body FROM record_name CROSS JOIN record_body ON id = record;
+
+-- `packed` is the node's block without what every node has: see node.rs.
+CREATE TABLE node_name (
+    repo INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    node INTEGER NOT NULL,
+    PRIMARY KEY (repo, digest)
+) WITHOUT ROWID, STRICT;
+CREATE TABLE node_body (
+    id INTEGER PRIMARY KEY,
+    rev INTEGER NOT NULL,
+    packed BLOB NOT NULL
+) STRICT;
+CREATE VIEW node AS
+    SELECT repo, digest, rev, packed FROM node_name CROSS JOIN node_body ON id = node;
 
 -- `frame` is the finished WebSocket message.
 CREATE TABLE event (

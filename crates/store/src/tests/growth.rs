@@ -65,11 +65,12 @@ async fn a_store_that_is_used_for_years_stays_as_large_as_what_is_in_it() {
         season(&bench, number).await;
         sizes.push(bytes_below(bench.data()));
         for table in
-            ["account", "repo", "record", "node", "blob", "record_blob", "refresh_token", "email_token"]
+            ["record_name", "record_body", "node_name", "node_body", "account", "repo", "blob", "record_blob"]
         {
             assert_eq!(rows(&bench, table), 0, "{table} in season {number}");
         }
-        for table in ["doomed_repo", "doomed_file", "app_password", "intent"] {
+        for table in ["doomed_repo", "doomed_file", "refresh_token", "email_token", "app_password", "intent"]
+        {
             assert_eq!(rows(&bench, table), 0, "{table} in season {number}");
         }
         assert!(rows(&bench, "event") <= 1, "only the newest event is left");
