@@ -14,6 +14,7 @@ mod network;
 mod other_hands;
 mod process;
 mod rtc;
+mod this_board;
 mod usb;
 
 pub use clock::{LinuxClock, LinuxClockError};
@@ -31,4 +32,5 @@ pub use network::LinuxNetwork;
 pub use other_hands::{OtherHand, kernel_writes_chip, other_hands};
 pub use process::LinuxProcesses;
 pub use rtc::LinuxRtc;
+pub use this_board::this_board;
 pub use usb::LinuxUsb;

@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use platform::Rtc;
 use platform::time::ClockControl;
-use platform_linux::LinuxClock;
+use platform_linux::{LinuxClock, LinuxClockControl, LinuxRtc};
 use timeguard::policy::RtcConfig;
 use timeguard::service::{Machine, serve};
 use timeguard::settings::{FILE_BYTES_MAX, Settings};
@@ -137,9 +137,25 @@ fn start(cli: Cli, settings: Settings) -> Result<()> {
 /// The clock chip and how it drifts.
 type OwnedRtc = (Box<dyn Rtc>, RtcConfig);
 
-/// Opens what may set the machine's clock, and the clock chip of its board.
-fn devices(_boards: &Path, _clock: &LinuxClock) -> (Option<Arc<dyn ClockControl>>, Option<OwnedRtc>) {
-    (None, None)
+/// Opens what may set the machine's clock, and the clock chip of its board. A computer that is no known board keeps its
+/// own time: there the clock is somebody else's to set.
+fn devices(boards: &Path, clock: &LinuxClock) -> (Option<Arc<dyn ClockControl>>, Option<OwnedRtc>) {
+    let Some(board) = platform_linux::this_board(boards) else {
+        tracing::info!("this machine is no known board: its clock is left alone");
+        return (None, None);
+    };
+    for hand in platform_linux::other_hands() {
+        tracing::warn!("{hand}");
+    }
+    let control = LinuxClockControl::take_over(platform_linux::kernel_writes_chip())
+        .inspect_err(|error| tracing::error!(error = ?error, "the clock cannot be set"))
+        .ok()
+        .map(|control| Arc::new(control) as Arc<dyn ClockControl>);
+    let rtc = LinuxRtc::find(board.rtc.as_ref(), clock).map(|rtc| {
+        let config = RtcConfig::of(rtc.kind());
+        (Box::new(rtc) as Box<dyn Rtc>, config)
+    });
+    (control, rtc)
 }
 
 /// Says why it ends, also when no log is set up yet.

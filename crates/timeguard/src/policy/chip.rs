@@ -28,6 +28,19 @@ pub struct RtcConfig {
     pub drift_ppb: u64,
 }
 
+impl RtcConfig {
+    /// Says how fast a chip may run off, by its data sheet and with room for age: DS3231 (the M variant, which many
+    /// boards carry under that name) 5 ppm, others have a plain crystal: 100 ppm.
+    #[must_use]
+    pub fn of(chip: platform::board::RtcChip) -> Self {
+        use platform::board::RtcChip;
+        match chip {
+            RtcChip::Ds3231 => Self { drift_ppb: 5_000 },
+            RtcChip::Pcf8523 | RtcChip::RpiRtc | RtcChip::Other => Self { drift_ppb: 100_000 },
+        }
+    }
+}
+
 /// What a reading amounts to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChipEvidence {
