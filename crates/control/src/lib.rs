@@ -6,7 +6,9 @@
 pub mod file;
 pub mod placement;
 pub mod request;
+pub mod socket;
 pub mod status;
+pub mod users;
 pub mod verdict;
 
 pub use placement::PlacementStatus;

@@ -33,11 +33,6 @@ pub enum Request {
     Restart,
     /// To the supervisor: switch the machine off.
     PowerOff,
-    /// To the PDS: whether there is a network. Relays are asked anew when it comes back.
-    Network {
-        /// Whether there is one.
-        up: bool,
-    },
     /// To the supervisor: show a one-time code after a press of the button.
     OfferCode {
         /// What the code does; one of `platform::codes::PURPOSES`.
