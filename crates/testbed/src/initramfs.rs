@@ -55,6 +55,7 @@ const MODULES: &[&str] = &[
     "i2c-tiny-usb",
     "rtc-pcf8523",
     "sdhci-pci",
+    "ahci",
     "i6300esb",
     "softdog",
     "nf_tables",
