@@ -30,7 +30,8 @@ impl Users {
     #[must_use]
     pub fn of_passwd(text: &str) -> Self {
         let find = |name: &str| {
-            let mut fields = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?.split(':');
+            let mut fields =
+                text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?.split(':');
             let (_password, uid, gid) = (fields.next()?, fields.next()?, fields.next()?);
             let user = User { uid: uid.parse().ok()?, gid: gid.parse().ok()? };
             // A line that makes one of them root is a mistake that must not be followed.

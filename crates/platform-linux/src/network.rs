@@ -41,7 +41,7 @@ impl LinuxNetwork {
         let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)
             .map_err(&failed)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, GROUPS)).map_err(&failed)?;
-        Ok(Self { socket, sys: PathBuf::from("/sys"), proc: PathBuf::from("/proc") })
+        Ok(Self { socket, sys: PathBuf::from("/sys"), proc: PathBuf::from("/proc/thread-self") })
     }
 
     /// Takes away all that waits in the socket; tells whether there was anything.
@@ -193,5 +193,35 @@ mod tests {
         network.state().unwrap();
         // Others may change it meanwhile: what counts is that the call comes back.
         network.wait_change(Duration::from_millis(20)).unwrap();
+    }
+
+    #[test]
+    fn a_cable_an_address_and_a_route_are_heard_of_and_read() {
+        let ip = |words: &str| {
+            let done = std::process::Command::new("ip").args(words.split(' ')).output().unwrap();
+            assert!(done.status.success(), "ip {words}: {}", String::from_utf8_lossy(&done.stderr));
+        };
+        // A network of this thread alone; it goes with the thread.
+        let thread = std::thread::spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            let mut network = LinuxNetwork::open().unwrap();
+            assert!(!network.wait_change(Duration::ZERO).unwrap());
+            assert_eq!(network.state().unwrap(), NetworkState::default());
+            ip("link add v0 type veth peer name v1");
+            ip("link set v1 up");
+            ip("link set v0 up");
+            assert!(network.wait_change(Duration::from_secs(10)).unwrap());
+            ip("addr add 192.0.2.7/24 dev v0");
+            ip("route add default via 192.0.2.1");
+            assert!(network.wait_change(Duration::from_secs(10)).unwrap());
+            let state = network.state().unwrap();
+            assert!(state.has_route);
+            let link = state.links.iter().find(|link| link.name == "v0").unwrap();
+            assert_eq!(link.addresses, ["192.0.2.7".parse::<IpAddr>().unwrap()]);
+            ip("addr del 192.0.2.7/24 dev v0");
+            assert!(network.wait_change(Duration::from_secs(10)).unwrap());
+            assert!(!network.state().unwrap().has_route);
+        });
+        thread.join().unwrap();
     }
 }
