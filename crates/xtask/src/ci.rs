@@ -104,6 +104,9 @@ pub(crate) fn run(root: &Path, only: &[String]) -> Result<bool> {
 fn packages(root: &Path) -> Result<Count> {
     install::program(root, &["cc", "--version"], "build-essential")?;
     install::program(root, &["git", "--version"], "git")?;
+    // Tests of disks and networks make their own: a file system on a loop device, a namespace.
+    install::program(root, &["mkfs.ext4", "-V"], "e2fsprogs")?;
+    install::program(root, &["ip", "-V"], "iproute2")?;
     Ok(Count::default())
 }
 
