@@ -8,17 +8,18 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use control::{PdsStatus, status::PdsState, verdict::VerdictFile};
+use control::{PdsStatus, Stamped, socket::SupervisorScreen, status::PdsState, verdict::VerdictFile};
 use pds::{
     Platform,
     settings::{self, Log, Settings, TimeSource},
 };
 use platform::{
-    Disk,
+    CodeScreen, Disk,
     time::{BootClock, Clock, VERDICT_LIFE_NS, Verdict, VerdictSource},
 };
 use platform_linux::{KernelVerdict, LinuxClock, LinuxDisk};
@@ -58,6 +59,12 @@ struct Cli {
     /// Says what is wrong with the settings, or what is in force, and ends.
     #[arg(long)]
     check_config: bool,
+    /// On the device: the file that takes the status, for the screen.
+    #[arg(long, value_name = "FILE")]
+    status_file: Option<PathBuf>,
+    /// On the device: the supervisor's socket, where one-time codes go to be shown.
+    #[arg(long, value_name = "SOCKET")]
+    supervisor: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -78,7 +85,7 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    match start(settings) {
+    match start(settings, cli.status_file, cli.supervisor) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("perch-pds: {error:#}\n"));
@@ -112,7 +119,7 @@ fn read_settings(file: Option<&Path>) -> Result<Settings, String> {
     })
 }
 
-fn start(settings: Settings) -> Result<()> {
+fn start(settings: Settings, status_file: Option<PathBuf>, supervisor: Option<PathBuf>) -> Result<()> {
     log_by(settings.log);
     for note in &settings.notes {
         tracing::warn!("{note}");
@@ -121,7 +128,9 @@ fn start(settings: Settings) -> Result<()> {
     std::fs::create_dir_all(&config.data_dir)
         .with_context(|| format!("making the folder {} (data_dir)", config.data_dir.display()))?;
     let boot = Arc::new(LinuxClock::new().context("reading the machine's clock")?);
-    let clock = Clock::new(boot.clone(), verdicts(&settings.time, boot));
+    let clock = Clock::new(boot.clone(), verdicts(&settings.time, boot.clone()));
+    let told = status_file.map(|path| StatusFile { path, boot });
+    let codes = supervisor.map(|path| Arc::new(SupervisorScreen::new(path)) as Arc<dyn CodeScreen>);
     // Without a disk that can be told only its room is not shown.
     let disk = LinuxDisk::of_folder(&config.data_dir).ok().map(|disk| Arc::new(disk) as Arc<dyn Disk>);
     if let Err(untrusted) = clock.now() {
@@ -143,7 +152,8 @@ fn start(settings: Settings) -> Result<()> {
         listen = %listener.local_addr()?,
         "perch-pds starts"
     );
-    runtime.block_on(serve(config, Platform::new(clock, disk), listener))
+    let platform = Platform { codes, ..Platform::new(clock, disk) };
+    runtime.block_on(serve(config, platform, listener, told))
 }
 
 /// Whose word about the clock is taken. It is never simply believed, but in dev mode.
@@ -191,7 +201,12 @@ fn listen(address: SocketAddr, chosen: bool) -> std::io::Result<StdListener> {
     Ok(listener)
 }
 
-async fn serve(config: pds::Config, platform: Platform, listener: StdListener) -> Result<()> {
+async fn serve(
+    config: pds::Config,
+    platform: Platform,
+    listener: StdListener,
+    file: Option<StatusFile>,
+) -> Result<()> {
     let shutdown = CancellationToken::new();
     // Taken first: a signal during the start must end in order as well.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -203,6 +218,7 @@ async fn serve(config: pds::Config, platform: Platform, listener: StdListener) -
     let listener = TcpListener::from_std(listener)?;
     let mut running = std::pin::pin!(pds::run(config, platform, listener, status, shutdown.clone()));
     let mut told = None;
+    let mut renewals = tokio::time::interval(STATUS_EVERY);
     loop {
         tokio::select! {
             ended = running.as_mut() => return ended.map_err(anyhow::Error::from),
@@ -212,7 +228,17 @@ async fn serve(config: pds::Config, platform: Platform, listener: StdListener) -
                 tracing::info!("told to heal repositories that were signed in the future");
                 heal.notify_one();
             }
-            Ok(()) = watched.changed() => say_what_changed(&watched.borrow_and_update(), &mut told),
+            Ok(()) = watched.changed() => {
+                say_what_changed(&watched.borrow_and_update(), &mut told);
+                if let Some(file) = &file {
+                    file.write(&watched.borrow());
+                }
+            }
+            _ = renewals.tick(), if file.is_some() => {
+                if let Some(file) = &file {
+                    file.write(&watched.borrow());
+                }
+            }
         }
     }
     tracing::info!("told to end");
@@ -221,6 +247,26 @@ async fn serve(config: pds::Config, platform: Platform, listener: StdListener) -
     running.await?;
     tracing::info!("ended in order");
     Ok(())
+}
+
+/// How often the status is written anew: three times within its life of 15 s.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+/// The file that tells the box's screen how the PDS is.
+#[derive(Debug)]
+struct StatusFile {
+    path: PathBuf,
+    boot: Arc<LinuxClock>,
+}
+
+impl StatusFile {
+    fn write(&self, status: &PdsStatus) {
+        let (boot_id, boottime_ns) = (self.boot.boot_id(), self.boot.boottime_ns());
+        let stamped = Stamped { boot_id, boottime_ns, status: status.clone() };
+        if let Err(error) = control::file::replace(&self.path, &stamped) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the status is not written");
+        }
+    }
 }
 
 /// What the log and the service manager were told last.

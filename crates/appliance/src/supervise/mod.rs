@@ -1,5 +1,8 @@
 //! Keeps the box's programs running: the policy that decides, and the driver that does what it says.
 
+pub mod door;
+pub mod erase;
 pub mod policy;
+pub mod run;
 #[cfg(test)]
 mod tests;

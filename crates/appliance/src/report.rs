@@ -1,0 +1,159 @@
+//! What `perchctl` prints: the whole state on one screen, and each problem with what it means and what to do.
+//!
+//! Pure text from the status, the same words as on the screen and the panel.
+
+use std::fmt::Write as _;
+
+use control::status::{PdsState, Status, StorageState, TimeStatus};
+
+use crate::screen::{count, size, span, troubles};
+
+/// The lines of an ordinary terminal: what `status` prints fits one.
+pub const LINES_MAX: usize = 24;
+
+/// Programs that are listed; a box has five to seven.
+const PROGRAMS_MAX: usize = 8;
+
+/// Troubles that are listed by their titles.
+const TROUBLES_MAX: usize = 5;
+
+/// The whole state on one screen.
+#[must_use]
+pub fn status(status: &Status) -> String {
+    let mut lines = Vec::new();
+    let system = &status.system;
+    let up = span(system.uptime_s.saturating_mul(1_000_000));
+    lines.push(format!("{} - Perch {}, up for {up}", or(&system.hostname, "this box"), system.version));
+    let found = troubles(status);
+    if found.is_empty() {
+        lines.push("All is well.".to_owned());
+    }
+    for trouble in found.iter().take(TROUBLES_MAX) {
+        lines.push(format!("! {}", trouble.title));
+    }
+    if found.len() > TROUBLES_MAX {
+        lines.push(format!("! and {} more", found.len() - TROUBLES_MAX));
+    }
+    if !found.is_empty() {
+        lines.push("  perchctl doctor says what to do.".to_owned());
+    }
+    lines.push(format!("PDS       {}", pds(status)));
+    lines.push(format!(
+        "Time      {}",
+        status.time.as_ref().map_or("the guard does not answer".to_owned(), time)
+    ));
+    lines.push(format!("Storage   {}", storage(status)));
+    let network = if system.network_up { "up" } else { "DOWN" };
+    lines.push(format!("Network   {network} {}", system.addresses.join(" ")));
+    lines.push(format!("Pages     {}", or(&system.panel_url, "none")));
+    for child in system.children.iter().take(PROGRAMS_MAX) {
+        let mut line = format!("Program   {}: {}", child.name, child.state.label());
+        if child.restarts > 0 {
+            // Writing into a string cannot fail.
+            let _never = write!(line, ", started again {}", count(child.restarts, "time")).is_err();
+        }
+        if let Some(why) = &child.why {
+            let _never = write!(line, " ({why})").is_err();
+        }
+        lines.push(line);
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Each problem: what it is, what it means and what to do.
+#[must_use]
+pub fn doctor(status: &Status) -> String {
+    let found = troubles(status);
+    if found.is_empty() {
+        return "All is well: there is nothing to do.\n".to_owned();
+    }
+    let mut text =
+        format!("{}, the worst first:\n", count(u64::try_from(found.len()).unwrap_or(0), "problem"));
+    for (number, trouble) in (1..).zip(&found) {
+        let _never = write!(text, "\n{number}. {}\n   {}\n", trouble.title, trouble.advice).is_err();
+    }
+    for child in status.system.children.iter().filter(|child| child.why.is_some()) {
+        let why = child.why.as_deref().unwrap_or_default();
+        let _never = write!(text, "\n{} was started again: it {why}.\n", child.name).is_err();
+    }
+    text
+}
+
+fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
+    if text.is_empty() { otherwise } else { text }
+}
+
+fn pds(status: &Status) -> String {
+    let Some(pds) = &status.pds else { return "does not answer".to_owned() };
+    match &pds.state {
+        PdsState::Starting => "starts".to_owned(),
+        PdsState::Stopped { why } => format!("stopped: {why}"),
+        PdsState::Serving => {
+            let writes = pds.refuses_writes.as_ref().map(|why| format!("; no new posts: {why}"));
+            let (accounts, readers) = (count(pds.accounts, "account"), count(pds.subscribers, "reader"));
+            format!("{} serves {accounts}, {readers}{}", pds.name, writes.unwrap_or_default())
+        }
+    }
+}
+
+fn time(time: &TimeStatus) -> String {
+    let bound = time.error_bound_us.map(|bound| format!(", within {}", span(bound))).unwrap_or_default();
+    format!("{} ({}{bound})", time.clock_text(), time.state.label())
+}
+
+fn storage(status: &Status) -> String {
+    let Some(storage) = &status.storage else { return "not looked at yet".to_owned() };
+    let state = match storage.state {
+        StorageState::Ok => "well",
+        StorageState::Low => "almost full",
+        StorageState::Full => "FULL",
+        StorageState::Pulled => "MISSING",
+        StorageState::Failing => "FAILING",
+    };
+    let (free, total) = (size(storage.free_bytes), size(storage.total_bytes));
+    format!("{} ({}): {state}, {free} of {total} free", storage.disk, storage.kind.label())
+}
+
+#[cfg(test)]
+mod tests {
+    use control::PdsStatus;
+    use control::status::{ChildState, ChildStatus};
+
+    use super::*;
+
+    #[test]
+    fn the_whole_state_fits_one_screen_however_bad_it_is() {
+        let mut bad = Status::default();
+        bad.system.safe_mode = Some("The button was held.".to_owned());
+        let child = ChildStatus {
+            name: "panel".to_owned(),
+            state: ChildState::Failing,
+            restarts: 7,
+            why: Some("ended with code 1: port 80 is taken".to_owned()),
+            next_start_s: Some(60),
+        };
+        bad.system.children = vec![child; 20];
+        let text = status(&bad);
+        assert!(text.lines().count() <= LINES_MAX, "{text}");
+        assert!(
+            text.contains("panel: fails again and again, started again 7 times (ended with code 1"),
+            "{text}"
+        );
+        assert!(text.contains("! SAFE MODE"));
+    }
+
+    #[test]
+    fn the_doctor_says_of_each_trouble_what_to_do() {
+        let mut ill = Status { pds: Some(PdsStatus::default()), ..Status::default() };
+        let text = doctor(&ill);
+        for trouble in troubles(&ill) {
+            assert!(text.contains(trouble.title) && text.contains(&trouble.advice), "{text}");
+        }
+        ill = Status::default();
+        ill.pds = Some(PdsStatus { state: PdsState::Serving, ..PdsStatus::default() });
+        ill.time = Some(TimeStatus { trusted: true, ..TimeStatus::default() });
+        ill.system.network_up = true;
+        assert_eq!(doctor(&ill), "All is well: there is nothing to do.\n");
+        assert!(status(&ill).contains("All is well."));
+    }
+}
