@@ -5,4 +5,6 @@ pub mod erase;
 pub mod policy;
 pub mod run;
 #[cfg(test)]
+mod run_tests;
+#[cfg(test)]
 mod tests;

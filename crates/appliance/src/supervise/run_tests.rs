@@ -1,0 +1,100 @@
+//! The driver with programs that are none: what they say, how they end, and the way off.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use control::SystemStatus;
+use control::request::Deed;
+use control::users::{User, Users};
+use platform::board::Memory;
+use platform::process::{Exit, Launch, ProcessId, Spawned};
+use platform::sim::SimPower;
+use platform::{DeviceError, PowerRequest, Processes};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::run::{Box_, run};
+use crate::children::{self, Paths};
+
+/// Programs whose ends the test decides.
+#[derive(Clone, Debug, Default)]
+struct Fakes {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    started: Vec<(String, ProcessId)>,
+    ended: VecDeque<(ProcessId, Exit)>,
+}
+
+impl Processes for Fakes {
+    fn spawn(&mut self, launch: &Launch) -> Result<Spawned, DeviceError> {
+        let (log, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(b"starting\nport 8080 is taken\n").unwrap();
+        let mut inner = self.inner.lock().unwrap();
+        let pid = ProcessId(u32::try_from(inner.started.len()).unwrap() + 100);
+        inner.started.push((launch.name.clone(), pid));
+        Ok(Spawned { pid, log: log.into() })
+    }
+
+    fn ended(&mut self) -> Vec<(ProcessId, Exit)> {
+        self.inner.lock().unwrap().ended.drain(..).collect()
+    }
+
+    fn terminate(&mut self, pid: ProcessId) {
+        self.inner.lock().unwrap().ended.push_back((pid, Exit::Signal(15)));
+    }
+
+    fn kill(&mut self, pid: ProcessId) {
+        self.terminate(pid);
+    }
+}
+
+async fn until(what: &str, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what}: never");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_ended_program_is_back_with_its_last_words_and_a_deed_ends_all_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = Paths { bin: "/usr/bin".into(), run: folder.path().into(), data: folder.path().join("data") };
+    let users = Users { panel: Some(User { uid: 803, gid: 803 }), ..Users::default() };
+    let memory = Memory { pds_mib: 1, panel_mib: 1, timeguard_mib: 1 };
+    let (fakes, power, system) =
+        (Fakes::default(), SimPower::default(), Arc::<Mutex<SystemStatus>>::default());
+    let (_wish, wishes) = mpsc::channel(1);
+    let (deed, deeds) = mpsc::channel(1);
+    let parts = Box_ {
+        processes: Box::new(fakes.clone()),
+        watchdog: None,
+        power: Box::new(power.clone()),
+        programs: children::ours(&paths, &users, &memory),
+        paths,
+        interfaces: None,
+        wifi_file: None,
+        safe_mode: None,
+        system: Arc::clone(&system),
+        wishes,
+        deeds,
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(run(parts, CancellationToken::new()));
+    let started = || fakes.inner.lock().unwrap().started.clone();
+    until("the first start", || started().len() == 1).await;
+    fakes.inner.lock().unwrap().ended.push_back((ProcessId(100), Exit::Code(1)));
+    until("the second start", || started().len() == 2).await;
+    let why = || system.lock().unwrap().children.first().and_then(|child| child.why.clone());
+    until("the reason", || why().is_some()).await;
+    assert_eq!(why().as_deref(), Some("ended with code 1: port 8080 is taken"));
+    deed.send(Deed::PowerOff).await.unwrap();
+    until("the end", || power.requests() == [PowerRequest::Off]).await;
+    tasks.join_all().await.into_iter().for_each(|ended| ended.unwrap());
+    assert_eq!(started().len(), 2, "nothing was started on the way off");
+}
