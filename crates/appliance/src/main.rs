@@ -207,9 +207,15 @@ fn folders(paths: &Paths, users: &Users, settings: &Settings) -> Result<Option<P
         make(&paths.data.join("pds"), 0o700, users.pds)?;
         make(&paths.data.join("timeguard"), 0o700, users.guard)?;
     }
-    for (name, table, owner) in
-        [("pds", &settings.pds, users.pds), ("timeguard", &settings.time, users.guard)]
-    {
+    // Where things are on the device is not the owner's to say.
+    let mut pds = settings.pds.clone();
+    for (key, path) in [
+        ("data_dir", paths.data.join("pds")),
+        ("time_verdict_file", paths.run.join("timeguard/verdict.json")),
+    ] {
+        pds.insert(key.to_owned(), toml::Value::String(path.display().to_string()));
+    }
+    for (name, table, owner) in [("pds", &pds, users.pds), ("timeguard", &settings.time, users.guard)] {
         let path = paths.run.join(name).join("settings.toml");
         secret_file(&path, &toml::to_string(table)?)?;
         if let Some(owner) = owner {
