@@ -352,6 +352,8 @@ fn display(
     let (confirmed, boot) = (Arc::clone(world), Arc::clone(&host.clock));
     let wish = move |wish| match wish {
         Wish::AcceptTime(_) => confirmed.confirm(),
+        // The simulation manages no disks and asks nothing about them.
+        Wish::AcceptPlacement(_) => {}
         Wish::Do(deed) => tracing::warn!("a box would now {}; this is a simulation", deed.words()),
     };
     Display {

@@ -9,7 +9,8 @@ use platform::Frame;
 
 use super::presence::Presence;
 use crate::screen::{
-    CodeDesk, CodePage, Event, Hold, Page, Shown, View, draw_code, draw_deed, draw_hold, draw_shown, troubles,
+    CodeDesk, CodePage, Event, Hold, Kind, Page, Shown, View, draw_code, draw_deed, draw_hold, draw_shown,
+    troubles,
 };
 
 /// Holding so long switches the box off, milliseconds: long enough that no child does it in passing.
@@ -36,6 +37,8 @@ pub enum Hand {
 pub enum Wish {
     /// The owner says that this is the time, UTC microseconds.
     AcceptTime(u64),
+    /// The owner says yes to this question of the storage part, which was on the screen.
+    AcceptPlacement(u64),
     /// The owner was there and wants this.
     Do(Deed),
 }
@@ -177,6 +180,11 @@ impl Front {
             Shown::Page(Page::Power) => wishes.push(Wish::Do(Deed::Restart)),
             // Letting go of the reset page early is a no.
             Shown::Page(Page::Reset) => return Event::Tick,
+            Shown::Page(Page::Trouble(number)) if asks_about_disks(number, status) => {
+                let question = status.placement.as_ref().and_then(|placement| placement.question.as_ref());
+                wishes.extend(question.map(|question| Wish::AcceptPlacement(question.id)));
+                return Event::Tick;
+            }
             Shown::Page(_) => {
                 if let Some(date_us) = status.time.as_ref().and_then(|time| time.asks_owner_us) {
                     wishes.push(Wish::AcceptTime(date_us));
@@ -186,4 +194,9 @@ impl Front {
         }
         Event::LongPress
     }
+}
+
+/// Whether this trouble is the storage part's question: only the page that names the disk takes a yes to it.
+fn asks_about_disks(number: u8, status: &Status) -> bool {
+    troubles(status).get(usize::from(number)).is_some_and(|trouble| trouble.kind == Kind::DiskQuestion)
 }

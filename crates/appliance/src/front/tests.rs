@@ -298,3 +298,15 @@ fn edges_of_a_real_button_turn_pages_and_a_broken_screen_stops_nothing() {
     running.until(|frame| *frame == draw(Page::Trouble(1), &Status::default()));
     assert_eq!(screen.shown(), 0);
 }
+
+#[test]
+fn a_hold_answers_the_question_about_disks_only_on_its_own_page() {
+    use control::placement::{PlacementQuestion, PlacementStatus};
+    let mut all = Box_::new(BOTH);
+    let question = PlacementQuestion { id: 5, title: "ERASE IT ALL?".to_owned(), text: "T7".to_owned() };
+    all.status.placement = Some(PlacementStatus { question: Some(question), ..PlacementStatus::default() });
+    all.hand(Hand::Nothing);
+    assert_eq!(all.hold(2), [Wish::AcceptPlacement(5)]);
+    all.turn_to(Page::Storage);
+    assert!(!all.hold(2).contains(&Wish::AcceptPlacement(5)), "another page asks nothing");
+}

@@ -395,3 +395,26 @@ fn every_advice_of_our_own_fits_the_screen() {
         assert!(!lines.concat().contains(words::ELLIPSIS), "{lines:#?}");
     }
 }
+
+#[test]
+fn where_the_data_is_and_what_is_asked_about_it() {
+    use control::placement::{Placement, PlacementQuestion, PlacementStatus};
+    let mut status = well();
+    let missing = Placement::Held {
+        title: "DISK IS MISSING".to_owned(),
+        why: "Plug this disk back in: Samsung T7, 1000 GB. All posts are on it; nothing takes its place."
+            .to_owned(),
+    };
+    status.placement = Some(PlacementStatus { data: missing, ..PlacementStatus::default() });
+    compare("disk-held", Page::Trouble(0), &status);
+    let data = Placement::Moving { to: "Samsung T7, 1000 GB".to_owned(), percent: 42 };
+    status.placement = Some(PlacementStatus { data, ..PlacementStatus::default() });
+    compare("disk-moving", Page::Trouble(0), &status);
+    let question = PlacementQuestion {
+        id: 1,
+        title: "ERASE IT ALL?".to_owned(),
+        text: "Samsung T7, 1000 GB: ntfs \"Photos\". Hold again and ALL of it is erased.".to_owned(),
+    };
+    status.placement = Some(PlacementStatus { question: Some(question), ..PlacementStatus::default() });
+    compare("disk-question", Page::Trouble(0), &status);
+}

@@ -8,6 +8,8 @@ use control::status::{
 };
 use platform::disk::speed::SpeedVerdict;
 
+use control::placement::Placement;
+
 use super::words;
 
 /// One thing that is wrong.
@@ -27,6 +29,12 @@ pub const TITLE_COLUMNS: usize = 17;
 /// The kinds of trouble, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
+    /// A question about disks waits for a hold of the button.
+    DiskQuestion,
+    /// The data is not available, and nothing takes its place.
+    DataHeld,
+    /// The data moves to another disk.
+    DataMoving,
     /// The data disk is not there.
     DiskMissing,
     /// The data disk fails.
@@ -83,6 +91,7 @@ const WEAR_PERCENT_ALARM: u8 = 90;
 /// Lists everything that is wrong, the worst first.
 pub fn troubles(status: &Status) -> Vec<Trouble> {
     let mut found = Vec::new();
+    placement(status, &mut found);
     disk(status, &mut found);
     power(status, &mut found);
     supervisor(status, &mut found);
@@ -92,6 +101,52 @@ pub fn troubles(status: &Status) -> Vec<Trouble> {
     network(status, &mut found);
     found.sort_by_key(|trouble| trouble.kind);
     found
+}
+
+/// Titles of what the storage part says; another one is shown as [`HELD`].
+const PLACEMENT_TITLES: &[&str] = &[
+    "DISK IS MISSING",
+    "DISK WAS PULLED",
+    "DATA FOUND",
+    "TWO SAME DISKS",
+    "WHOSE DATA?",
+    "DISK IS DAMAGED",
+    "DISK UNREADABLE",
+    "NOT PERCH DATA",
+    "NO PLACE FOR DATA",
+    "DISK TROUBLE",
+    "USE THIS DISK?",
+    "ERASE IT ALL?",
+    "USE THIS DATA?",
+    "GIVE IT UP?",
+    "OLD DATA FOUND",
+    "REPAIR THE DISK?",
+];
+
+/// The title of what is held for a reason without a title of its own.
+const HELD: &str = "DATA IS HELD";
+
+/// Where the data is, and what is asked about it: a question first, since it tells what is wrong as well.
+fn placement(status: &Status, found: &mut Vec<Trouble>) {
+    let Some(placement) = &status.placement else { return };
+    let known = |title: &str| PLACEMENT_TITLES.iter().find(|known| **known == title).copied().unwrap_or(HELD);
+    if let Some(question) = &placement.question {
+        let title = known(&question.title);
+        found.push(Trouble { kind: Kind::DiskQuestion, title, advice: question.text.clone() });
+    }
+    match &placement.data {
+        Placement::Held { title, why } if placement.question.is_none() => {
+            found.push(Trouble { kind: Kind::DataHeld, title: known(title), advice: why.clone() });
+        }
+        Placement::Moving { to, percent } => found.push(Trouble {
+            kind: Kind::DataMoving,
+            title: "DATA IS MOVING",
+            advice: format!(
+                "{percent} % is on {to}. No posts until it is done. Leave both disks plugged in."
+            ),
+        }),
+        Placement::Held { .. } | Placement::Live { .. } | Placement::Starting => {}
+    }
 }
 
 fn disk(status: &Status, found: &mut Vec<Trouble>) {
@@ -292,7 +347,13 @@ fn untrusted(state: TimeState, all_silent: bool) -> &'static str {
 
 fn service(status: &Status, found: &mut Vec<Trouble>) {
     let explained = |kinds: &[Kind]| found.iter().any(|trouble| kinds.contains(&trouble.kind));
-    let disk_gone = explained(&[Kind::DiskMissing, Kind::DiskFailing]);
+    let disk_gone = explained(&[
+        Kind::DataHeld,
+        Kind::DiskQuestion,
+        Kind::DataMoving,
+        Kind::DiskMissing,
+        Kind::DiskFailing,
+    ]);
     let refusal_known = explained(&[Kind::DiskFull, Kind::DateUnconfirmed, Kind::ClockUntrusted]);
     let Some(pds) = &status.pds else {
         found.push(Trouble {

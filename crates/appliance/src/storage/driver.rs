@@ -68,6 +68,8 @@ pub struct Platform {
     pub writers: Box<dyn Writers>,
     /// Answers of whoever stands before the box.
     pub answers: Receiver<Answer>,
+    /// Asked before every change of a copy; false ends the copy, which is gone on with later.
+    pub go_on: Box<dyn FnMut() -> bool + Send>,
     /// Where the state goes whenever it changes.
     pub report: Box<dyn FnMut(&PlacementStatus) + Send>,
 }
@@ -396,7 +398,7 @@ impl<'a> Driver<'a> {
                 (self.platform.report)(&status);
                 self.reported = Some(status);
             }
-            !shutdown.load(Ordering::Relaxed)
+            (self.platform.go_on)() && !shutdown.load(Ordering::Relaxed)
         };
         transfer::copy(source, target, &mut go).map_err(reason)?;
         for folder in [source, target] {

@@ -245,6 +245,8 @@ impl Driver {
 
     fn wish(&mut self, wish: Wish) {
         match wish {
+            // Nothing asks about disks until the storage part is started here.
+            Wish::AcceptPlacement(_) => {}
             Wish::AcceptTime(unix_us) => self.tell_guard(Request::AcceptTime { unix_us }),
             Wish::Do(deed) => self.deed(&deed),
         }
