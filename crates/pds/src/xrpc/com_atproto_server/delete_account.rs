@@ -4,7 +4,7 @@ use atproto::syntax::{AtIdentifier, Did};
 use axum::{Extension, extract::State, response::Response};
 use serde::Deserialize;
 
-use super::{super::shared::empty, with_standing};
+use super::{super::shared::empty, count_caller, with_standing};
 use crate::{
     app::Shared,
     auth::password::OLD_PASSWORD_CHARS_MAX,
@@ -28,10 +28,7 @@ pub(in crate::xrpc) async fn handle(
     body: Json,
 ) -> Result<Response, XrpcError> {
     let input: Input = body.parse()?;
-    let standing = match peer {
-        Some(Extension(Peer(ip))) => app.limiter.take_ip(limits::DELETE_ACCOUNT, ip)?,
-        None => None,
-    };
+    let standing = count_caller(&app, peer, &[limits::DELETE_ACCOUNT])?;
     let now = app.now()?;
     let did = field("did", &input.did, Did::parse)?;
     if input.password.chars().count() > OLD_PASSWORD_CHARS_MAX {

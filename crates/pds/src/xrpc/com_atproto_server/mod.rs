@@ -26,7 +26,7 @@ mod reset_password;
 mod revoke_app_password;
 mod update_email;
 
-use axum::{http::StatusCode, response::Response};
+use axum::{Extension, http::StatusCode, response::Response};
 use data_encoding::BASE64;
 use platform::time::TrustedTime;
 use serde::Serialize;
@@ -37,7 +37,8 @@ use crate::{
     app::App,
     auth::jwt::{REFRESH_LIFE_S, Scope},
     error::XrpcError,
-    limits::Standing,
+    limits::{Rule, Standing},
+    server::Peer,
 };
 
 /// The account's part of what the session methods answer.
@@ -134,6 +135,15 @@ fn not_taken_down(account: &Account) -> Result<(), XrpcError> {
         ));
     }
     Ok(())
+}
+
+/// Counts a call that anybody may make, by the caller's address; one from inside the process has none.
+fn count_caller(
+    app: &App,
+    peer: Option<Extension<Peer>>,
+    rules: &[Rule],
+) -> Result<Option<Standing>, XrpcError> {
+    peer.map_or(Ok(None), |Extension(Peer(ip))| app.limiter.take_each_ip(rules, ip))
 }
 
 /// Adds where the caller stands with the method's own rate limit.

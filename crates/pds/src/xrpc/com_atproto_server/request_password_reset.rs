@@ -6,7 +6,7 @@
 use axum::{Extension, extract::State, response::Response};
 use serde::Deserialize;
 
-use super::{super::shared::empty, with_standing};
+use super::{super::shared::empty, count_caller, with_standing};
 use crate::{
     app::{App, Shared},
     codes::Purpose,
@@ -27,10 +27,7 @@ pub(in crate::xrpc) async fn handle(
     body: Json,
 ) -> Result<Response, XrpcError> {
     let input: Input = body.parse()?;
-    let standing = match peer {
-        Some(Extension(Peer(ip))) => app.limiter.take_each_ip(&limits::REQUEST_PASSWORD_RESET, ip)?,
-        None => None,
-    };
+    let standing = count_caller(&app, peer, &limits::REQUEST_PASSWORD_RESET)?;
     app.now()?;
     app.codes.can_send(Purpose::ResetPassword)?;
     app.mailer.test().await?;

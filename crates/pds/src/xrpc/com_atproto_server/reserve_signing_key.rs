@@ -4,7 +4,7 @@ use atproto::{didkey, syntax::Did};
 use axum::{Extension, extract::State, response::Response};
 use serde::{Deserialize, Serialize};
 
-use super::super::shared::json;
+use super::{super::shared::json, count_caller, with_standing};
 use crate::{
     app::Shared,
     error::XrpcError,
@@ -31,15 +31,8 @@ pub(in crate::xrpc) async fn handle(
     body: Json,
 ) -> Result<Response, XrpcError> {
     let input: Input = body.parse()?;
-    let standing = match peer {
-        Some(Extension(Peer(ip))) => app.limiter.take_ip(limits::RESERVE_SIGNING_KEY, ip)?,
-        None => None,
-    };
+    let standing = count_caller(&app, peer, &[limits::RESERVE_SIGNING_KEY])?;
     let did = input.did.map(|did| field("did", &did, Did::parse)).transpose()?;
     let key = app.store.reserve_key(did).await?;
-    let mut response = json(&Output { signing_key: didkey::format_did_key(&key) });
-    if let Some(standing) = standing {
-        response.extensions_mut().insert(standing);
-    }
-    Ok(response)
+    Ok(with_standing(json(&Output { signing_key: didkey::format_did_key(&key) }), standing))
 }

@@ -3,7 +3,7 @@
 use axum::{Extension, extract::State, response::Response};
 use serde::Deserialize;
 
-use super::{super::shared::empty, with_standing};
+use super::{super::shared::empty, count_caller, with_standing};
 use crate::{
     app::Shared, auth::password::PASSWORD_CHARS_MAX, codes::Purpose, error::XrpcError, input::Json, limits,
     server::Peer,
@@ -21,10 +21,7 @@ pub(in crate::xrpc) async fn handle(
     body: Json,
 ) -> Result<Response, XrpcError> {
     let input: Input = body.parse()?;
-    let standing = match peer {
-        Some(Extension(Peer(ip))) => app.limiter.take_ip(limits::RESET_PASSWORD, ip)?,
-        None => None,
-    };
+    let standing = count_caller(&app, peer, &[limits::RESET_PASSWORD])?;
     if input.password.is_empty() || input.password.chars().count() > PASSWORD_CHARS_MAX {
         return Err(XrpcError::invalid_request("Invalid password length."));
     }
