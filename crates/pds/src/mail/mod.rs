@@ -38,6 +38,10 @@ const CONVERSATIONS_MAX: usize = 4;
 /// give up after half a minute to a minute.
 const MAIL_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// How long a test that went well is believed, nanoseconds: a minute. Whoever asks for a new password
+/// asks whether mail works, anybody may ask, and providers shut out who connects all the time.
+const READY_NS: u64 = 60 * 1_000_000_000;
+
 /// Longest subject, characters: what mail programs show of one, and no more than a line of the message may have.
 const SUBJECT_CHARS_MAX: usize = 200;
 
@@ -197,6 +201,8 @@ pub(crate) struct Mailer {
     /// How long one mail may take.
     patience: Duration,
     trouble: Mutex<Option<String>>,
+    /// When the last test went well, nanoseconds since the machine started; `None` after a failure.
+    went_well_ns: Mutex<Option<u64>>,
     sent: Counter,
     failures: Counter,
 }
@@ -249,6 +255,7 @@ impl Mailer {
             places: Semaphore::new(CONVERSATIONS_MAX),
             patience: MAIL_TIMEOUT,
             trouble: Mutex::default(),
+            went_well_ns: Mutex::default(),
             sent: Counter::default(),
             failures: Counter::default(),
         })
@@ -294,7 +301,21 @@ impl Mailer {
     pub(crate) async fn test(&self) -> Result<(), MailError> {
         let Some(route) = &self.route else { return Err(MailError::NotSetUp) };
         self.clock.now().map_err(MailError::ClockUntrusted)?;
-        self.talk(route, None).await
+        let done = self.talk(route, None).await;
+        // Mails leave no trace here: how long an answer takes must not tell that an account got one.
+        let well = done.is_ok().then(|| self.clock.boottime_ns());
+        *self.went_well_ns.lock().unwrap_or_else(PoisonError::into_inner) = well;
+        done
+    }
+
+    /// Tells whether mail can be sent: by the last test while it is young, else by a new one.
+    ///
+    /// # Errors
+    /// [`MailError`].
+    pub(crate) async fn ready(&self) -> Result<(), MailError> {
+        let went_well = *self.went_well_ns.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_young = |at: u64| self.clock.boottime_ns().saturating_sub(at) < READY_NS;
+        if went_well.is_some_and(is_young) && self.clock.now().is_ok() { Ok(()) } else { self.test().await }
     }
 
     async fn talk(&self, route: &Route, message: Option<&Message>) -> Result<(), MailError> {

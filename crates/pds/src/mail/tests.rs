@@ -106,3 +106,20 @@ async fn a_server_without_encryption_gets_neither_password_nor_mail() {
     assert!(matches!(error, MailError::NoStartTls { .. }), "{error:?}");
     assert_eq!(server.count(), 0);
 }
+
+#[tokio::test]
+async fn whoever_asks_whether_mail_works_is_answered_for_a_minute_without_another_conversation() {
+    let server = MailServer::start(Manner::default()).await;
+    let (clock, sim) = trusted_clock(IN_TIME_US);
+    let url = format!("smtp://127.0.0.1:{}", server.port);
+    let mail = Mail { smtp_url: Secret::new(url), from: "Perch <perch@example.org>".to_owned() };
+    let tls = client_tls(clock.clone());
+    let mailer = Mailer::with_tls(Some(&mail), clock, "pds.test".to_owned(), tls).unwrap();
+    mailer.ready().await.unwrap();
+    // Gone: only a new conversation would notice.
+    drop(server);
+    mailer.ready().await.unwrap();
+    sim.advance(Duration::from_secs(61));
+    mailer.ready().await.unwrap_err();
+    mailer.ready().await.unwrap_err();
+}

@@ -30,7 +30,7 @@ pub(in crate::xrpc) async fn handle(
     let standing = count_caller(&app, peer, &limits::REQUEST_PASSWORD_RESET)?;
     app.now()?;
     app.codes.can_send(Purpose::ResetPassword)?;
-    app.mailer.test().await?;
+    app.mailer.ready().await?;
     let task = Shared::clone(&app);
     app.tasks.spawn(async move { mail_code(&task, input.email).await });
     Ok(with_standing(empty(), standing))
