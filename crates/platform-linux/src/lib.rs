@@ -5,6 +5,7 @@
 mod clock;
 mod clock_control;
 mod disk;
+mod front;
 mod gauges;
 mod kernel_log;
 mod kernel_time;
@@ -14,6 +15,7 @@ mod network;
 mod other_hands;
 mod process;
 mod rtc;
+mod screen;
 mod this_board;
 mod usb;
 
@@ -23,6 +25,7 @@ pub use disk::{
     LinuxDisk, LinuxDiskError, LinuxDiskHealth, LinuxDisks, LinuxSpeedTest, LinuxTrim, classify,
     facts_of_disk, whole_disk_of, written_bytes,
 };
+pub use front::{Front, open_front};
 pub use gauges::LinuxGauges;
 pub use kernel_log::LinuxKernelLog;
 pub use kernel_time::{KernelTime, KernelTimeError, KernelVerdict, read_kernel_time};
@@ -32,5 +35,6 @@ pub use network::LinuxNetwork;
 pub use other_hands::{OtherHand, kernel_writes_chip, other_hands};
 pub use process::LinuxProcesses;
 pub use rtc::LinuxRtc;
+pub use screen::LinuxScreen;
 pub use this_board::this_board;
 pub use usb::LinuxUsb;

@@ -8,7 +8,9 @@ use std::{path::Path, time::Instant};
 use anyhow::{Result, bail};
 
 use crate::{
-    clients, cross, install, parity,
+    clients, cross,
+    install::{self, Debian},
+    parity,
     shell::{cargo, run as run_command, run_lines, say},
     tidy,
 };
@@ -47,6 +49,7 @@ const STEPS: &[Step] = &[
     Step { name: "parity", about: "calls and moves between Perch and the reference", run: parity::run },
     Step { name: "torture", about: "power cuts at a few hundred places", run: torture_step },
     Step { name: "cross", about: "all programs for aarch64", run: cross_build },
+    Step { name: "device", about: "what runs in an emulated machine with emulated hardware", run: device },
     Step { name: "first-light-aarch64", about: "the same check, emulated", run: first_light_aarch64 },
 ];
 
@@ -155,6 +158,17 @@ pub(crate) fn torture(root: &Path, states: u32, seed: u64) -> Result<()> {
 fn cross_build(root: &Path) -> Result<Count> {
     cross::build(root, cross::Effort::Quick)?;
     Ok(Count::default())
+}
+
+/// Boots the test machine and runs the tests that need it.
+fn device(root: &Path) -> Result<Count> {
+    install::debian(root, &Debian { packages: &["kmod", "xz-utils"], backports: false })?;
+    install::debian(root, &Debian { packages: &["qemu-system-arm"], backports: true })?;
+    install::foreign_architecture(root, "arm64")?;
+    cross::build_probes(root)?;
+    // One machine at a time: an emulated processor takes a real one.
+    let arguments = ["test", "--locked", "--package", "testbed", "--features", "guest", "--test", "device"];
+    cargo_test(root, &[&arguments[..], &["--", "--test-threads=1"]].concat())
 }
 
 fn first_light_aarch64(root: &Path) -> Result<Count> {

@@ -26,8 +26,11 @@ const TOOLS: &[&str] = &[
     "libc6-dev-arm64-cross",
 ];
 
+/// Packages and their examples that tests start in the guest of the test machine (`crates/testbed/tests/device`).
+const PROBES: &[(&str, &str)] = &[("platform-linux", "front_probe")];
+
 /// Programs that stay on the developer's machine.
-const TOOLS_OF_OURS: &[&str] = &["xtask", "bench", "crashfs"];
+const TOOLS_OF_OURS: &[&str] = &["xtask", "bench", "crashfs", "testbed"];
 
 /// What the emulated program links. `libc6:arm64` and not the copy for cross compilers: a threaded program that is
 /// run with that one spins for ever in `pthread_create` under QEMU 7.2 and 10.0.
@@ -47,16 +50,31 @@ pub(crate) enum Effort {
 
 /// Builds all programs and returns the folder they are in.
 pub(crate) fn build(root: &Path, effort: Effort) -> Result<PathBuf> {
+    let mut arguments = vec!["--workspace", "--bins"];
+    arguments.extend(TOOLS_OF_OURS.iter().flat_map(|tool| ["--exclude", tool]));
+    let programs = build_some(root, effort, &arguments)?;
+    say(format_args!("aarch64 programs are in {}", programs.display()));
+    Ok(programs)
+}
+
+/// Builds programs that only tests of the test machine run, and returns the folder they are in.
+///
+/// They are examples, so that no image ever has one.
+pub(crate) fn build_probes(root: &Path) -> Result<PathBuf> {
+    let arguments: Vec<&str> =
+        PROBES.iter().flat_map(|(package, example)| ["--package", package, "--example", example]).collect();
+    Ok(build_some(root, Effort::Quick, &arguments)?.join("examples"))
+}
+
+fn build_some(root: &Path, effort: Effort, what: &[&str]) -> Result<PathBuf> {
     install::debian(root, &Debian { packages: TOOLS, backports: false })?;
     let profile = match effort {
         Effort::Release => "release",
         Effort::Quick => "quick",
     };
     let folder = root.join("target/cross");
-    let mut cargo = command(root, "/usr/bin/cargo", ["build", "--locked", "--workspace", "--bins"]);
-    for tool in TOOLS_OF_OURS {
-        cargo.args(["--exclude", tool]);
-    }
+    let mut cargo = command(root, "/usr/bin/cargo", ["build", "--locked"]);
+    cargo.args(what);
     cargo.args(["--target", TARGET, "--profile", profile]);
     // Only Debian's programs: its cargo with rustup's rustc finds no standard library for the target.
     for (name, _) in
@@ -75,9 +93,7 @@ pub(crate) fn build(root: &Path, effort: Effort) -> Result<PathBuf> {
         .env("CC_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-gcc")
         .env("AR_aarch64_unknown_linux_gnu", "aarch64-linux-gnu-ar");
     run(&mut cargo)?;
-    let programs = folder.join(TARGET).join(profile);
-    say(format_args!("aarch64 programs are in {}", programs.display()));
-    Ok(programs)
+    Ok(folder.join(TARGET).join(profile))
 }
 
 /// Runs the aarch64 `perch` in `programs` under QEMU's user emulation and checks it as a native one.

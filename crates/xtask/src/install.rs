@@ -62,6 +62,16 @@ pub(crate) fn debian(root: &Path, wanted: &Debian<'_>) -> Result<()> {
     run(command(root, "apt-get", arguments).env("DEBIAN_FRONTEND", "noninteractive"))
 }
 
+/// Makes apt offer the packages of another architecture, without installing any.
+pub(crate) fn foreign_architecture(root: &Path, name: &str) -> Result<()> {
+    if output(&mut command(root, "dpkg", ["--print-foreign-architectures"]))?.lines().any(|line| line == name)
+    {
+        return Ok(());
+    }
+    run(&mut command(root, "dpkg", ["--add-architecture", name]))?;
+    run(&mut command(root, "apt-get", ["-q", "-o", APT_LOCK_TIMEOUT, "update"]))
+}
+
 /// The release's code name, such as `bookworm`.
 fn release(root: &Path) -> Result<String> {
     let text =

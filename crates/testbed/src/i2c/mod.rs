@@ -5,6 +5,7 @@
 
 mod adapter;
 pub mod ds3231;
+pub mod oled;
 
 pub(crate) use adapter::listen;
 

@@ -1,0 +1,223 @@
+//! The button and the light: rppal on the models that it knows, the kernel's GPIO character device everywhere else.
+//!
+//! Edges carry the kernel's own time stamp. What a press means is decided elsewhere.
+
+use std::{io, time::Duration};
+
+use gpiocdev::{
+    Request,
+    line::{Bias, EdgeDetection, EdgeKind, EventClock, Value},
+};
+use platform::{
+    Board, Button, DeviceError, Edge, Led, Screen,
+    board::{Gpio, LineWiring},
+};
+use rppal::gpio::{InputPin, OutputPin, Trigger};
+
+use crate::screen::LinuxScreen;
+
+/// Time in which the contacts of a cheap push button may bounce; a person's shortest press is 50 ms.
+const DEBOUNCE: Duration = Duration::from_millis(10);
+
+/// Name under which the kernel lists our lines.
+const CONSUMER: &str = "perch";
+
+/// What the front of the box has.
+#[derive(Debug, Default)]
+pub struct Front {
+    /// The display; absent when the board names none.
+    pub screen: Option<Box<dyn Screen>>,
+    /// The button; absent when the board names none or it could not be opened.
+    pub button: Option<Box<dyn Button>>,
+    /// The light, likewise.
+    pub led: Option<Box<dyn Led>>,
+    /// Why something that the board names is absent.
+    pub missing: Vec<DeviceError>,
+}
+
+/// Opens screen, button and light as the board names them. Nothing missing is a failure.
+#[must_use]
+pub fn open_front(board: &Board) -> Front {
+    let mut missing = Vec::new();
+    let mut keep = |error: DeviceError| missing.push(error);
+    let screen: Option<Box<dyn Screen>> =
+        board.screen.clone().map(|wiring| Box::new(LinuxScreen::new(wiring)) as Box<dyn Screen>);
+    let button = board.button.as_ref().and_then(|line| open_button(board.gpio, line).map_err(&mut keep).ok());
+    let led = board.led.as_ref().and_then(|line| open_led(board.gpio, line).map_err(&mut keep).ok());
+    Front { screen, button, led, missing }
+}
+
+fn open_button(gpio: Gpio, line: &LineWiring) -> Result<Box<dyn Button>, DeviceError> {
+    let opened: Result<Box<dyn Button>, io::Error> = match gpio {
+        Gpio::Rppal => RppalButton::open(line).map(|button| Box::new(button) as Box<dyn Button>),
+        Gpio::Gpiocdev => CdevButton::open(line).map(|button| Box::new(button) as Box<dyn Button>),
+    };
+    opened.map_err(|cause| DeviceError::new("button", "open", cause))
+}
+
+fn open_led(gpio: Gpio, line: &LineWiring) -> Result<Box<dyn Led>, DeviceError> {
+    let opened: Result<Box<dyn Led>, io::Error> = match gpio {
+        Gpio::Rppal => RppalLed::open(line).map(|led| Box::new(led) as Box<dyn Led>),
+        Gpio::Gpiocdev => CdevLed::open(line).map(|led| Box::new(led) as Box<dyn Led>),
+    };
+    opened.map_err(|cause| DeviceError::new("light", "open", cause))
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The chip with a label, such as `pinctrl-bcm2711`; its number is the order of probing and means nothing.
+fn chip_path(label: &str) -> io::Result<std::path::PathBuf> {
+    for path in gpiocdev::chip::chips().map_err(io::Error::other)? {
+        let info = gpiocdev::chip::Chip::from_path(&path).and_then(|chip| chip.info());
+        if info.is_ok_and(|info| info.label == label) {
+            return Ok(path);
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::NotFound, format!("no GPIO chip is called {label}")))
+}
+
+fn request(line: &LineWiring) -> io::Result<gpiocdev::request::Builder> {
+    let mut builder = Request::builder();
+    builder.with_consumer(CONSUMER).on_chip(chip_path(&line.chip)?).with_line(line.line);
+    if line.active_low {
+        builder.as_active_low();
+    }
+    Ok(builder)
+}
+
+/// A button on the kernel's character device.
+#[derive(Debug)]
+struct CdevButton {
+    request: Request,
+}
+
+impl CdevButton {
+    fn open(line: &LineWiring) -> io::Result<Self> {
+        let mut builder = request(line)?;
+        let bias = if line.active_low { Bias::PullUp } else { Bias::PullDown };
+        builder
+            .as_input()
+            .with_bias(bias)
+            .with_edge_detection(EdgeDetection::BothEdges)
+            .with_event_clock(EventClock::Monotonic)
+            .with_debounce_period(DEBOUNCE);
+        Ok(Self { request: builder.request().map_err(io::Error::other)? })
+    }
+}
+
+impl Button for CdevButton {
+    fn next_edge(&mut self) -> Result<Option<Edge>, DeviceError> {
+        let failed = |cause| DeviceError::new("button", "read an edge", io::Error::other(cause));
+        if !self.request.has_edge_event().map_err(failed)? {
+            return Ok(None);
+        }
+        let event = self.request.read_edge_event().map_err(failed)?;
+        // The line is active low where the button pulls it down, so a rising edge is always the press.
+        Ok(Some(Edge { down: event.kind == EdgeKind::Rising, boottime_ns: on_boottime(event.timestamp_ns) }))
+    }
+
+    fn is_down(&mut self) -> Result<bool, DeviceError> {
+        let value = self.request.lone_value();
+        let value =
+            value.map_err(|cause| DeviceError::new("button", "read its line", io::Error::other(cause)))?;
+        Ok(value == Value::Active)
+    }
+}
+
+/// Turns a stamp of CLOCK_MONOTONIC, which stands still while the machine sleeps, into one of CLOCK_BOOTTIME.
+fn on_boottime(monotonic_ns: u64) -> u64 {
+    let now = |clock: nix::time::ClockId| clock.now().map(Duration::from).ok();
+    let (Some(boot), Some(monotonic)) =
+        (now(nix::time::ClockId::CLOCK_BOOTTIME), now(nix::time::ClockId::CLOCK_MONOTONIC))
+    else {
+        return monotonic_ns;
+    };
+    monotonic_ns.saturating_add(nanoseconds(boot.saturating_sub(monotonic)))
+}
+
+/// A light on the kernel's character device.
+#[derive(Debug)]
+struct CdevLed {
+    request: Request,
+}
+
+impl CdevLed {
+    fn open(line: &LineWiring) -> io::Result<Self> {
+        let mut builder = request(line)?;
+        builder.as_output(Value::Inactive);
+        Ok(Self { request: builder.request().map_err(io::Error::other)? })
+    }
+}
+
+impl Led for CdevLed {
+    fn set(&mut self, on: bool) -> Result<(), DeviceError> {
+        let value = if on { Value::Active } else { Value::Inactive };
+        let set = self.request.set_lone_value(value);
+        set.map(drop).map_err(|cause| DeviceError::new("light", "switch", io::Error::other(cause)))
+    }
+}
+
+/// A button on a Pi.
+#[derive(Debug)]
+struct RppalButton {
+    pin: InputPin,
+    active_low: bool,
+}
+
+fn rppal_pin(line: &LineWiring) -> io::Result<rppal::gpio::Pin> {
+    let number = u8::try_from(line.line).map_err(io::Error::other)?;
+    rppal::gpio::Gpio::new().and_then(|gpio| gpio.get(number)).map_err(io::Error::other)
+}
+
+impl RppalButton {
+    fn open(line: &LineWiring) -> io::Result<Self> {
+        let pin = rppal_pin(line)?;
+        let mut pin = if line.active_low { pin.into_input_pullup() } else { pin.into_input_pulldown() };
+        pin.set_interrupt(Trigger::Both, Some(DEBOUNCE)).map_err(io::Error::other)?;
+        Ok(Self { pin, active_low: line.active_low })
+    }
+}
+
+impl Button for RppalButton {
+    fn next_edge(&mut self) -> Result<Option<Edge>, DeviceError> {
+        let event = self.pin.poll_interrupt(false, Some(Duration::ZERO));
+        let event =
+            event.map_err(|cause| DeviceError::new("button", "read an edge", io::Error::other(cause)))?;
+        Ok(event.map(|event| {
+            let rising = event.trigger == Trigger::RisingEdge;
+            Edge { down: rising != self.active_low, boottime_ns: on_boottime(nanoseconds(event.timestamp)) }
+        }))
+    }
+
+    fn is_down(&mut self) -> Result<bool, DeviceError> {
+        Ok(self.pin.is_low() == self.active_low)
+    }
+}
+
+/// A light on a Pi.
+#[derive(Debug)]
+struct RppalLed {
+    pin: OutputPin,
+    active_low: bool,
+}
+
+impl RppalLed {
+    fn open(line: &LineWiring) -> io::Result<Self> {
+        let pin = rppal_pin(line)?;
+        let pin = if line.active_low { pin.into_output_high() } else { pin.into_output_low() };
+        Ok(Self { pin, active_low: line.active_low })
+    }
+}
+
+impl Led for RppalLed {
+    fn set(&mut self, on: bool) -> Result<(), DeviceError> {
+        if on == self.active_low {
+            self.pin.set_low();
+        } else {
+            self.pin.set_high();
+        }
+        Ok(())
+    }
+}
