@@ -165,6 +165,7 @@ fn device(root: &Path) -> Result<Count> {
     install::debian(root, &Debian { packages: &["kmod", "xz-utils"], backports: false })?;
     install::debian(root, &Debian { packages: &["qemu-system-arm"], backports: true })?;
     install::foreign_architecture(root, "arm64")?;
+    cross::build(root, cross::Effort::Quick)?;
     cross::build_probes(root)?;
     // One machine at a time: an emulated processor takes a real one.
     let arguments = ["test", "--locked", "--package", "testbed", "--features", "guest", "--test", "device"];

@@ -1,6 +1,8 @@
 //! Tests that boot the machine. `cargo xtask test --only device` builds what they need and runs them.
 
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod disks;
 #[cfg(test)]
 mod machine;
