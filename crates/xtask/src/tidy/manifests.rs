@@ -37,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     ("bench", &["atproto"]),
     ("testbed", &["platform"]),
+    ("powercut", &["atproto", "store", "crashfs", "bench", "testbed"]),
     ("xtask", &["bench", "testbed"]),
 ];
 
