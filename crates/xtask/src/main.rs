@@ -57,6 +57,9 @@ enum Task {
         /// Seed of the first; the same seed gives the same states.
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Below the file system of an emulated machine, instead of below SQLite.
+        #[arg(long)]
+        block: bool,
     },
 }
 
@@ -90,6 +93,7 @@ fn run(task: Task) -> Result<bool> {
             Ok(true)
         }
         Task::Bench(options) => benchmark::run(&root, &options).map(|()| true),
-        Task::Torture { states, seed } => ci::torture(&root, states, seed).map(|()| true),
+        Task::Torture { states, seed, block: false } => ci::torture(&root, states, seed).map(|()| true),
+        Task::Torture { states, seed, block: true } => ci::block_cuts(&root, states, seed).map(|()| true),
     }
 }
