@@ -18,6 +18,7 @@ mod rtc;
 mod screen;
 mod this_board;
 mod usb;
+mod volumes;
 
 pub use clock::{LinuxClock, LinuxClockError};
 pub use clock_control::{KernelWritesChip, LinuxClockControl};
@@ -38,3 +39,4 @@ pub use rtc::LinuxRtc;
 pub use screen::LinuxScreen;
 pub use this_board::this_board;
 pub use usb::LinuxUsb;
+pub use volumes::{LinuxVolumes, forget_unwritten};

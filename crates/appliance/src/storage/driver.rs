@@ -84,7 +84,7 @@ impl std::fmt::Debug for Platform {
 pub fn run(config: &Config, platform: Platform, shutdown: &AtomicBool) {
     let mut driver = Driver::new(*config, platform, shutdown);
     while !shutdown.load(Ordering::Relaxed) {
-        if !driver.step() {
+        if !driver.step() && !shutdown.load(Ordering::Relaxed) {
             driver.wait();
         }
     }

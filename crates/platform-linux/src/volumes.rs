@@ -1,0 +1,489 @@
+//! The storage policy's hands on a real Linux: partition tables, ext4 by its standard programs, mounts, marks.
+//!
+//! Each call does one thing and decides nothing. What is not ours is opened for reading only, and never mounted in a
+//! way that writes to it.
+
+mod block;
+mod gpt;
+
+use std::collections::HashMap;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use platform::disk::{AttachedDisk, Content, FileSystem, Partition};
+use platform::volumes::{
+    CheckResult, Holds, IDENTITY_BYTES_MAX, IDENTITY_FILE, MountPlace, SeenDisk, SeenVolume, VolumeError,
+    VolumeId, Volumes,
+};
+use platform::{DeviceError, DiskKind, Disks};
+
+use crate::disk::LinuxDisks;
+pub use block::forget_unwritten;
+
+/// Which partition of the disk that was started from is for the data: the fourth of the image's MBR.
+const BOOT_DATA_NUMBER: u32 = 4;
+
+/// How long the kernel may take to show a new partition: it needs milliseconds, a busy device manager a second.
+const NODE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// Where the programs are; the service's own search path may lack some of it.
+const PROGRAMS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Bytes that are cleared at both ends of a disk, so that no old table or file system shows through.
+const CLEARED_BYTES: u64 = 1024 * 1024;
+
+/// Name of the word to the PDS that others may have seen larger sequence numbers, in its folder.
+const JUMP_FILE: &str = "pds/sequence-jump";
+
+/// The disks of this machine, as the storage policy handles them.
+#[derive(Debug)]
+pub struct LinuxVolumes {
+    disks: LinuxDisks,
+    live: PathBuf,
+    target: PathBuf,
+    probe: PathBuf,
+    mounted: HashMap<MountPlace, VolumeId>,
+    /// Devices that stand for disks in tests: name, kind, whether it was started from.
+    stand_ins: Vec<(String, DiskKind, bool)>,
+}
+
+impl LinuxVolumes {
+    /// Mounts the data at `live`; `scratch` is a folder on tmpfs for the other mounts.
+    #[must_use]
+    pub fn new(live: &Path, scratch: &Path) -> Self {
+        Self {
+            disks: LinuxDisks::new(),
+            live: live.to_owned(),
+            target: scratch.join("target"),
+            probe: scratch.join("probe"),
+            mounted: HashMap::new(),
+            stand_ins: Vec::new(),
+        }
+    }
+
+    /// Handles these devices and no others, such as loop devices that stand for disks.
+    #[must_use]
+    pub fn only(mut self, name: &str, kind: DiskKind, is_boot: bool) -> Self {
+        self.disks = self.disks.including(name);
+        self.stand_ins.push((name.to_owned(), kind, is_boot));
+        self
+    }
+
+    fn list(&self) -> Result<Vec<AttachedDisk>, DeviceError> {
+        let mut listed = self.disks.list()?;
+        if !self.stand_ins.is_empty() {
+            listed.retain_mut(|disk| {
+                let stand_in = self.stand_ins.iter().find(|(name, _, _)| *name == disk.name);
+                stand_in.is_some_and(|(_, kind, is_boot)| {
+                    (disk.kind, disk.boots) = (*kind, *is_boot);
+                    true
+                })
+            });
+        }
+        Ok(listed)
+    }
+
+    fn see(&self, disk: &AttachedDisk) -> SeenDisk {
+        let mut volumes: Vec<SeenVolume> =
+            disk.partitions.iter().map(|partition| self.see_partition(disk, partition)).collect();
+        let whole = match &disk.content {
+            Content::Blank | Content::Table { .. } => None,
+            Content::FileSystem { file_system } => Some(words(file_system)),
+            Content::Unknown => Some("unknown data".to_owned()),
+            Content::Unreadable => Some("data that cannot be read".to_owned()),
+        };
+        let whole = whole.filter(|_| volumes.is_empty());
+        volumes.extend(whole.map(|words| SeenVolume {
+            id: VolumeId::new(&disk.name),
+            number: 0,
+            size_bytes: disk.id.size_bytes,
+            is_data_place: false,
+            holds: Holds::Foreign(words),
+        }));
+        let sequence = fs::read_to_string(Path::new("/sys/block").join(&disk.name).join("diskseq"));
+        SeenDisk {
+            facts: disk.facts(),
+            serial: format!("{} {}", disk.id.serial, disk.id.wwid),
+            attached: sequence.ok().and_then(|text| text.trim().parse().ok()),
+            is_boot: disk.boots,
+            volumes,
+        }
+    }
+
+    fn see_partition(&self, disk: &AttachedDisk, partition: &Partition) -> SeenVolume {
+        let id = VolumeId::new(partition.part_uuid.as_deref().unwrap_or(&partition.name));
+        let by_type = partition.part_type.as_deref() == Some(gpt::DATA_TYPE);
+        let is_data_place = by_type || disk.boots && partition.number == BOOT_DATA_NUMBER;
+        let holds = match &partition.content {
+            Content::Blank => Holds::Nothing,
+            Content::FileSystem { file_system } if file_system.kind == "ext4" => {
+                self.look_inside(&id, partition, is_data_place, file_system)
+            }
+            Content::FileSystem { file_system } => Holds::Foreign(words(file_system)),
+            Content::Unreadable if is_data_place => Holds::Unreadable("it cannot be read".to_owned()),
+            Content::Unknown | Content::Unreadable | Content::Table { .. } => {
+                Holds::Foreign("unknown data".to_owned())
+            }
+        };
+        SeenVolume { id, number: partition.number, size_bytes: partition.size_bytes, is_data_place, holds }
+    }
+
+    fn look_inside(
+        &self,
+        id: &VolumeId,
+        partition: &Partition,
+        is_data_place: bool,
+        file_system: &FileSystem,
+    ) -> Holds {
+        if let Some(folder) = self.folder_of(id).filter(|folder| partition.mounted_at.contains(folder)) {
+            return inside(&folder).unwrap_or_else(|error| Holds::Unreadable(error.to_string()));
+        }
+        if !partition.mounted_at.is_empty() || partition.held {
+            return Holds::Foreign(format!("{}, in use", words(file_system)));
+        }
+        // Without its journal an ext4 is not written by a mount, and may show a state of before: enough to know ours.
+        let first = self.with_probe(&partition.node, MsFlags::MS_RDONLY, "noload", inside);
+        let is_ours = is_data_place || matches!(first, Ok(Holds::Marked(_)));
+        if !is_ours {
+            return Holds::Foreign(words(file_system));
+        }
+        match self.with_probe(&partition.node, MsFlags::MS_RDONLY, "", inside) {
+            Ok(holds) => holds,
+            Err(_) => Holds::Unreadable("its file system does not mount".to_owned()),
+        }
+    }
+
+    /// Mounts for the time of one call.
+    fn with_probe<T>(
+        &self,
+        node: &Path,
+        flags: MsFlags,
+        options: &str,
+        work: impl FnOnce(&Path) -> io::Result<T>,
+    ) -> io::Result<T> {
+        mount_ext4(node, &self.probe, flags, options)?;
+        let result = work(&self.probe);
+        umount2(&self.probe, MntFlags::empty())?;
+        result
+    }
+
+    fn folder_of(&self, id: &VolumeId) -> Option<PathBuf> {
+        let (place, _) = self.mounted.iter().find(|(_, mounted)| *mounted == id)?;
+        Some(self.path_of(*place))
+    }
+
+    fn path_of(&self, place: MountPlace) -> PathBuf {
+        match place {
+            MountPlace::Live => self.live.clone(),
+            MountPlace::Target => self.target.clone(),
+        }
+    }
+
+    /// Finds a partition by its id, which must be there once.
+    fn find(&self, id: &VolumeId) -> Result<(AttachedDisk, Partition), VolumeError> {
+        let mut found = Vec::new();
+        for disk in self.list()? {
+            if let Some(partition) = disk.partition(id.as_str()).cloned() {
+                found.push((disk, partition));
+            }
+        }
+        match found.len() {
+            0 => Err(VolumeError::Gone),
+            1 => found.pop().ok_or(VolumeError::Gone),
+            _ => Err(VolumeError::Changed),
+        }
+    }
+
+    /// Finds the disk again and compares it with what was seen.
+    fn same(&self, as_seen: &SeenDisk) -> Result<AttachedDisk, VolumeError> {
+        let listed = self.list()?;
+        let disk =
+            listed.into_iter().find(|disk| disk.name == as_seen.facts.name).ok_or(VolumeError::Gone)?;
+        if self.see(&disk) == *as_seen { Ok(disk) } else { Err(VolumeError::Changed) }
+    }
+
+    /// Does something in a volume's topmost folder, which is mounted for it where it is not.
+    fn in_folder(
+        &self,
+        id: &VolumeId,
+        work: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<(), VolumeError> {
+        let result = match self.folder_of(id) {
+            Some(folder) => work(&folder),
+            None => {
+                let (_, partition) = self.find(id)?;
+                self.with_probe(&partition.node, MsFlags::empty(), "errors=remount-ro", work)
+            }
+        };
+        result.map_err(failed("write to it"))
+    }
+}
+
+impl Volumes for LinuxVolumes {
+    fn plugged(&mut self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        let mut names: Vec<_> =
+            fs::read_dir("/sys/block").into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        names.sort();
+        for path in names {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let is_stand_in = self.stand_ins.iter().any(|(stand_in, _, _)| *stand_in == name);
+            if is_stand_in || !name.starts_with("loop") && !name.starts_with("ram") {
+                (name, fs::read_to_string(path.join("diskseq")).ok()).hash(&mut hasher);
+                fs::read_to_string(path.join("size")).ok().hash(&mut hasher);
+            }
+        }
+        hasher.finish()
+    }
+
+    fn scan(&mut self) -> Result<Vec<SeenDisk>, DeviceError> {
+        Ok(self.list()?.iter().map(|disk| self.see(disk)).collect())
+    }
+
+    fn provision(&mut self, as_seen: &SeenDisk, id: &VolumeId, identity: &[u8]) -> Result<(), VolumeError> {
+        let disk_guid = VolumeId::random(self.random()?);
+        let disk = self.same(as_seen)?;
+        if disk.is_in_use() || disk.boots || disk.read_only {
+            return Err(VolumeError::Changed);
+        }
+        // While it is open its name is not given to another disk, so that every program below reaches this one.
+        let keep = File::open(&disk.node).map_err(failed("open it"))?;
+        self.same(as_seen)?;
+        let size = disk.id.size_bytes;
+        let block_bytes = u64::from(disk.logical_block_bytes);
+        let layout = gpt::one_partition(size, block_bytes, disk_guid.as_str(), id.as_str());
+        let layout = layout.ok_or_else(|| failed("partition it")(io::ErrorKind::StorageFull.into()))?;
+        let cleared = usize::try_from(CLEARED_BYTES).unwrap_or(0);
+        let mut pieces = vec![(0, vec![0; cleared]), (size.saturating_sub(CLEARED_BYTES), vec![0; cleared])];
+        // Where the file system will begin, too: an old one there would be found by its remains.
+        pieces.push((gpt::ALIGN_BYTES, vec![0; cleared]));
+        let (start_bytes, size_bytes) = (layout.start_bytes, layout.size_bytes);
+        pieces.extend(layout.pieces);
+        block::write_pieces(&disk.node, &pieces).map_err(failed("partition it"))?;
+        block::reread(&disk.node).map_err(failed("have its partitions read"))?;
+        if !Path::new("/sys/block").join(&disk.name).join(first_of(&disk.name)).exists() {
+            block::add(&disk.node, 1, start_bytes, size_bytes).map_err(failed("have its partition known"))?;
+        }
+        let since = Instant::now();
+        let partition = loop {
+            match self.find(id) {
+                Ok((_, partition)) if partition.node.exists() => break partition,
+                _ if since.elapsed() >= NODE_WAIT_MAX => return Err(VolumeError::Gone),
+                _ => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        make_file_system(&partition.node)?;
+        let marked = self.with_probe(&partition.node, MsFlags::empty(), "", |folder| {
+            replace(&folder.join(IDENTITY_FILE), identity)
+        });
+        drop(keep);
+        marked.map_err(failed("mark it"))
+    }
+
+    fn freshen(&mut self, as_seen: &SeenDisk) -> Result<(), VolumeError> {
+        /// Where an MBR has its disk signature, bytes from its start.
+        const SIGNATURE_AT: u64 = 440;
+        let random = self.random()?;
+        let disk = self.same(as_seen)?;
+        if matches!(disk.content, Content::Table { table: platform::disk::Table::Mbr { .. } }) {
+            let signature = random.get(..4).unwrap_or_default();
+            let write = || {
+                let file = OpenOptions::new().write(true).open(&disk.node)?;
+                file.write_all_at(signature, SIGNATURE_AT)?;
+                file.sync_all()
+            };
+            write().map_err(failed("give it ids of its own"))?;
+        }
+        for partition in disk.partitions.iter().filter(|partition| partition.number == BOOT_DATA_NUMBER) {
+            match &partition.content {
+                Content::FileSystem { file_system } if file_system.kind == "ext4" => {
+                    run("e2fsck", &["-f", "-p"], &partition.node, &[0, 1])?;
+                    run("tune2fs", &["-U", "random"], &partition.node, &[0])?;
+                }
+                Content::Blank => make_file_system(&partition.node)?,
+                _ => return Err(VolumeError::Changed),
+            }
+        }
+        Ok(())
+    }
+
+    fn grow(&mut self, volume: &VolumeId) -> Result<(), VolumeError> {
+        /// Where an MBR has the size of its fourth partition: 32 bits of sectors.
+        const SECTORS_AT: u64 = 446 + 3 * 16 + 12;
+        const SECTOR_BYTES: u64 = 512;
+        let (disk, partition) = self.find(volume)?;
+        let is_mbr = matches!(disk.content, Content::Table { table: platform::disk::Table::Mbr { .. } });
+        let end = disk.id.size_bytes / gpt::ALIGN_BYTES * gpt::ALIGN_BYTES;
+        let most = u64::from(u32::MAX) * SECTOR_BYTES;
+        let size = end.saturating_sub(partition.start_bytes).min(most);
+        if is_mbr && partition.number == BOOT_DATA_NUMBER && size > partition.size_bytes {
+            let sectors = u32::try_from(size / SECTOR_BYTES).unwrap_or(u32::MAX);
+            let write = || {
+                let file = OpenOptions::new().write(true).open(&disk.node)?;
+                file.write_all_at(&sectors.to_le_bytes(), SECTORS_AT)?;
+                file.sync_all()?;
+                block::resize(&disk.node, partition.number, partition.start_bytes, size)
+            };
+            write().map_err(failed("grow its partition"))?;
+        }
+        run("e2fsck", &["-f", "-p"], &partition.node, &[0, 1])?;
+        run("resize2fs", &[], &partition.node, &[0])?;
+        Ok(())
+    }
+
+    fn check(&mut self, volume: &VolumeId, repair: bool) -> Result<CheckResult, VolumeError> {
+        let (_, partition) = self.find(volume)?;
+        let options: &[&str] = if repair { &["-f", "-y"] } else { &["-p"] };
+        // e2fsck(8): 1 and 2 are mended, 4 is left as it is; 8 and above are failures of the program.
+        match run("e2fsck", options, &partition.node, &[0, 1, 2, 3, 4, 5, 6, 7])? {
+            0 => Ok(CheckResult::Clean),
+            1..=3 => Ok(CheckResult::Mended),
+            _ => Ok(CheckResult::Damaged),
+        }
+    }
+
+    fn mount(&mut self, volume: &VolumeId, place: MountPlace) -> Result<PathBuf, VolumeError> {
+        let (_, partition) = self.find(volume)?;
+        let folder = self.path_of(place);
+        if self.mounted.contains_key(&place) {
+            return Err(failed("mount it")(io::ErrorKind::ResourceBusy.into()));
+        }
+        mount_ext4(&partition.node, &folder, MsFlags::empty(), "errors=remount-ro")
+            .map_err(failed("mount it"))?;
+        self.mounted.insert(place, volume.clone());
+        Ok(folder)
+    }
+
+    fn unmount(&mut self, place: MountPlace, torn_off: bool) -> Result<(), VolumeError> {
+        if !self.mounted.contains_key(&place) {
+            return Ok(());
+        }
+        let flags = if torn_off { MntFlags::MNT_DETACH } else { MntFlags::empty() };
+        match umount2(&self.path_of(place), flags) {
+            Ok(()) | Err(nix::errno::Errno::EINVAL) => {}
+            Err(errno) => return Err(failed("unmount it")(errno.into())),
+        }
+        self.mounted.remove(&place);
+        Ok(())
+    }
+
+    fn mark(&mut self, volume: &VolumeId, identity: &[u8]) -> Result<(), VolumeError> {
+        self.in_folder(volume, |folder| replace(&folder.join(IDENTITY_FILE), identity))
+    }
+
+    fn note_jump(&mut self, volume: &VolumeId) -> Result<(), VolumeError> {
+        self.in_folder(volume, |folder| {
+            let path = folder.join(JUMP_FILE);
+            // Without a folder of the PDS there are no numbers that anybody could have seen.
+            if path.parent().is_some_and(Path::is_dir) {
+                replace(&path, b"a disk was given up\n")
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    fn forget_cached(&mut self, folder: &Path) -> Result<(), VolumeError> {
+        let forget = || {
+            File::open(folder)?.sync_all()?;
+            fs::write("/proc/sys/vm/drop_caches", "1")
+        };
+        forget().map_err(failed("read it anew"))
+    }
+
+    fn random(&mut self) -> Result<[u8; 16], DeviceError> {
+        let mut bytes = [0; 16];
+        let fill = |bytes: &mut [u8]| File::open("/dev/urandom")?.read_exact(bytes);
+        fill(&mut bytes).map_err(|error| DeviceError::new("system", "give random bytes", error))?;
+        Ok(bytes)
+    }
+}
+
+/// What is in a mounted ext4, as far as it concerns us.
+fn inside(folder: &Path) -> io::Result<Holds> {
+    match File::open(folder.join(IDENTITY_FILE)) {
+        Ok(file) => {
+            let mut bytes = Vec::new();
+            file.take(IDENTITY_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+            return Ok(Holds::Marked(bytes));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    for entry in fs::read_dir(folder)? {
+        // A mark that a cut left half written was the first thing here.
+        if !["lost+found", "perch-data.json.new"]
+            .iter()
+            .any(|own| entry.as_ref().is_ok_and(|e| e.file_name() == **own))
+        {
+            return Ok(Holds::Foreign("ext4 with files".to_owned()));
+        }
+    }
+    Ok(Holds::EmptyFileSystem)
+}
+
+/// The kernel's name of a disk's first partition.
+fn first_of(disk: &str) -> String {
+    let between = if disk.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
+    format!("{disk}{between}1")
+}
+
+fn words(file_system: &FileSystem) -> String {
+    match file_system.label.as_str() {
+        "" => file_system.kind.clone(),
+        label => format!("{} \"{label}\"", file_system.kind),
+    }
+}
+
+fn mount_ext4(node: &Path, folder: &Path, flags: MsFlags, options: &str) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let always = MsFlags::MS_NOATIME | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+    mount(Some(node), folder, Some("ext4"), always | flags, Some(options))?;
+    Ok(())
+}
+
+/// Replaces a file durably: content, then name.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let mut file = File::create(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+/// Makes an ext4: no label, no discard (which is proven first, elsewhere), half a per cent kept for root.
+fn make_file_system(node: &Path) -> Result<(), VolumeError> {
+    let options = ["-q", "-F", "-b", "4096", "-m", "0.5", "-E", "nodiscard", "-O", "metadata_csum,64bit"];
+    run("mkfs.ext4", &options, node, &[0]).map(|_| ())
+}
+
+/// Runs a program on a device; its exit code must be one of these.
+fn run(program: &'static str, options: &[&str], node: &Path, good: &[i32]) -> Result<i32, VolumeError> {
+    let output = Command::new(program)
+        .env("PATH", PROGRAMS)
+        .args(options)
+        .arg(node)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(failed(program))?;
+    match output.status.code() {
+        Some(code) if good.contains(&code) => Ok(code),
+        code => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let line = said.lines().next_back().unwrap_or_default();
+            Err(failed(program)(io::Error::other(format!("it ended with {code:?}: {line}"))))
+        }
+    }
+}
+
+fn failed(operation: &'static str) -> impl FnOnce(io::Error) -> VolumeError {
+    move |source| VolumeError::Failed(DeviceError::new("data disk", operation, source))
+}
