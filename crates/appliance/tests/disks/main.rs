@@ -3,6 +3,8 @@
 //! A cut is what a power cut is to a file system: what is not on the disk is forgotten (ext4's own shutdown), the rest
 //! comes back from the journal. Needs root; without it there are no loop devices.
 
+#![cfg(test)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
