@@ -32,9 +32,6 @@ pub(crate) struct Count {
     pub(crate) failed: u64,
 }
 
-/// Crash states below the file system in CI: two minutes with the machine's boot, its load and the planted faults.
-const BLOCK_STATES: u32 = 150;
-
 /// Crash states in CI: enough to meet each kind of file many times, few enough for a minute.
 const TORTURE_STATES: u32 = 300;
 
@@ -53,7 +50,6 @@ const STEPS: &[Step] = &[
     Step { name: "torture", about: "power cuts at a few hundred places", run: torture_step },
     Step { name: "cross", about: "all programs for aarch64", run: cross_build },
     Step { name: "device", about: "what runs in an emulated machine with emulated hardware", run: device },
-    Step { name: "block-cuts", about: "power cuts below the file system of a machine", run: block_cuts_step },
     Step { name: "first-light-aarch64", about: "the same check, emulated", run: first_light_aarch64 },
 ];
 
@@ -157,11 +153,6 @@ pub(crate) fn torture(root: &Path, states: u32, seed: u64) -> Result<()> {
         cargo(root, ["run", "--quiet", "--locked", "--package", "crashfs", "--bin", "torture", "--"]);
     command.args(["--states", &states, "--seed", &seed]);
     run_command(&mut command)
-}
-
-fn block_cuts_step(root: &Path) -> Result<Count> {
-    block_cuts(root, BLOCK_STATES, 1)?;
-    Ok(Count::default())
 }
 
 /// Runs the PDS in an emulated machine, cuts the power of its disk, and checks what is left; planted faults as well.
