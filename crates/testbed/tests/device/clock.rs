@@ -31,12 +31,12 @@ fn clock_and_chip_are_read_and_set_on_the_edge_and_a_dead_battery_is_seen() {
     let bus = I2cBus::new();
     let chip = Ds3231::showing(WRONG_S);
     bus.plug(0x68, chip.clone());
-    let probe = concat!(
+    let program = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../target/cross/aarch64-unknown-linux-gnu/quick/examples/clock_probe"
     );
     let setup =
-        Setup::new().i2c(&bus).rtc_base("2026-11-23T02:34:56").host_file("/bin/clock-probe", 0o755, probe);
+        Setup::new().i2c(&bus).rtc_base("2026-11-23T02:34:56").host_file("/bin/clock-probe", 0o755, program);
     let machine = Machine::boot(&setup).unwrap();
 
     // A chip that somebody has set wrongly is read as it is.
