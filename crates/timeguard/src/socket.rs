@@ -1,19 +1,15 @@
-//! The guard's control socket: few requests, each length-limited, from root alone.
+//! The guard's control socket: few requests, from root alone. The talking is `control::socket`'s.
 //!
 //! A confirmed date becomes the time, and a list of servers gets a vote: so only the supervisor (root) and the guard's
 //! own user may ask. It passes requests on and decides nothing about time.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use control::request::{self, FRAME_BYTES_MAX, Reply, Request};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use control::request::{Reply, Request};
+use tokio::net::UnixListener;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::names::{NTP_PORT, host_and_port};
@@ -27,11 +23,8 @@ pub const SOCKET_FILE: &str = "control.sock";
 /// Servers that DHCP named, in the run folder: after a restart of the guard they are asked again.
 pub const GIVEN_FILE: &str = "given-servers.json";
 
-/// Connections at a time. The supervisor needs one.
-const PEERS_MAX: usize = 8;
-
-/// How long a peer may take for a request, or leave its connection idle.
-const PEER_WAIT: Duration = Duration::from_secs(10);
+/// Who may connect: the socket's owner, and root, whom nothing keeps out.
+const SOCKET_MODE: u32 = 0o600;
 
 /// Names that are taken from one list; the policy asks fewer.
 const GIVEN_NAMES_MAX: usize = 8;
@@ -67,12 +60,7 @@ impl ControlSocket {
     pub fn bind(run_dir: &Path, use_dhcp: bool) -> Result<Self, SocketError> {
         let path = run_dir.join(SOCKET_FILE);
         let bind = || {
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                Ok(()) | Err(_) => {}
-            }
-            let listener = UnixListener::bind(&path)?;
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+            let listener = control::socket::bind(&path, SOCKET_MODE)?;
             let own_uid = std::fs::metadata(&path)?.uid();
             Ok(Self { listener, own_uid, run_dir: run_dir.to_owned(), use_dhcp })
         };
@@ -86,45 +74,10 @@ impl ControlSocket {
         outlet: Arc<FileOutlet>,
         shutdown: CancellationToken,
     ) {
-        let mut peers: JoinSet<()> = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                () = shutdown.cancelled() => break,
-                Some(_) = peers.join_next() => continue,
-                accepted = self.listener.accept(), if peers.len() < PEERS_MAX => accepted,
-            };
-            match accepted {
-                Ok((stream, _)) if self.may_ask(&stream) => {
-                    let peer = Peer {
-                        commands: commands.clone(),
-                        outlet: outlet.clone(),
-                        given: self.run_dir.join(GIVEN_FILE),
-                        use_dhcp: self.use_dhcp,
-                    };
-                    peers.spawn(peer.serve(stream));
-                }
-                // Closed without a word: whoever it is has no business here.
-                Ok((stream, _)) => drop(stream),
-                Err(error) => {
-                    tracing::error!(%error, "the control socket cannot accept");
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                }
-            }
-        }
-    }
-
-    fn may_ask(&self, stream: &UnixStream) -> bool {
-        match stream.peer_cred() {
-            Ok(peer) if is_allowed(peer.uid(), self.own_uid) => true,
-            Ok(peer) => {
-                tracing::warn!(uid = peer.uid(), "a stranger at the control socket");
-                false
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a peer at the control socket that cannot be told");
-                false
-            }
-        }
+        let given = self.run_dir.join(GIVEN_FILE);
+        let desk = Desk { commands, outlet, given, own_uid: self.own_uid, use_dhcp: self.use_dhcp };
+        let answer = move |uid, request| desk.answer(uid, request);
+        control::socket::serve(self.listener, answer, shutdown).await;
     }
 }
 
@@ -134,47 +87,22 @@ pub fn given_before(run_dir: &Path) -> Vec<String> {
     control::file::read(&run_dir.join(GIVEN_FILE)).ok().flatten().unwrap_or_default()
 }
 
-/// Whether a user may ask: root, and the guard's own.
-fn is_allowed(uid: u32, own_uid: u32) -> bool {
-    uid == 0 || uid == own_uid
-}
-
-/// One connection.
-struct Peer {
+/// What answers requests.
+#[derive(Clone)]
+struct Desk {
     commands: mpsc::Sender<Command>,
     outlet: Arc<FileOutlet>,
     given: PathBuf,
+    own_uid: u32,
     use_dhcp: bool,
 }
 
-/// What a peer sent.
-enum Asked {
-    Request(Request),
-    /// A frame that is too long, or no request: the stream is of no use afterwards.
-    Broken,
-    End,
-}
-
-impl Peer {
-    async fn serve(self, mut stream: UnixStream) {
-        loop {
-            let (reply, ends) = match timeout(PEER_WAIT, receive(&mut stream)).await {
-                Ok(Asked::Request(request)) => (self.answer(request), false),
-                Ok(Asked::Broken) => (refused("This is no request that the time guard knows."), true),
-                Ok(Asked::End) | Err(_) => return,
-            };
-            let mut wire = Vec::new();
-            if request::send(&mut wire, &reply).is_err() {
-                return;
-            }
-            let sent = timeout(PEER_WAIT, stream.write_all(&wire)).await;
-            if ends || !matches!(sent, Ok(Ok(()))) {
-                return;
-            }
+impl Desk {
+    fn answer(&self, uid: u32, request: Request) -> Reply {
+        if uid != 0 && uid != self.own_uid {
+            tracing::warn!(uid, "a stranger at the control socket");
+            return refused("Only the supervisor may ask the time guard.");
         }
-    }
-
-    fn answer(&self, request: Request) -> Reply {
         let command = match request {
             Request::NetworkUp => Command::NetworkUp,
             Request::AcceptTime { unix_us } => {
@@ -186,14 +114,7 @@ impl Peer {
                 }
                 Command::OwnerAccepts(unix_us)
             }
-            Request::TimeServers { servers } if self.use_dhcp => {
-                let named = |name: &String| host_and_port(name, NTP_PORT).is_some();
-                let servers: Vec<String> = servers.into_iter().filter(named).take(GIVEN_NAMES_MAX).collect();
-                if let Err(error) = control::file::replace(&self.given, &servers) {
-                    tracing::error!(%error, "after a restart the network's time servers are not known");
-                }
-                Command::Given(servers)
-            }
+            Request::TimeServers { servers } if self.use_dhcp => Command::Given(self.keep(servers)),
             // The owner wants none of them; whoever tells need not know.
             Request::TimeServers { .. } => return Reply::Done,
             _ => return refused("This is not the time guard's to do."),
@@ -203,37 +124,24 @@ impl Peer {
             Err(_) => refused("The time guard is busy: ask again in a second."),
         }
     }
+
+    /// Picks what can be a server, and keeps it for a restart of the guard.
+    fn keep(&self, servers: Vec<String>) -> Vec<String> {
+        let named = |name: &String| host_and_port(name, NTP_PORT).is_some();
+        let servers: Vec<String> = servers.into_iter().filter(named).take(GIVEN_NAMES_MAX).collect();
+        if let Err(error) = control::file::replace(&self.given, &servers) {
+            tracing::error!(%error, "after a restart the network's time servers are not known");
+        }
+        servers
+    }
 }
 
 fn refused(why: &str) -> Reply {
     Reply::Refused { why: why.to_owned() }
 }
 
-/// Receives one frame and lets `control` read it.
-async fn receive(stream: &mut UnixStream) -> Asked {
-    let mut length = [0; 4];
-    if stream.read_exact(&mut length).await.is_err() {
-        return Asked::End;
-    }
-    let len = u32::from_be_bytes(length);
-    if len > FRAME_BYTES_MAX {
-        return Asked::Broken;
-    }
-    let mut wire = length.to_vec();
-    match stream.take(u64::from(len)).read_to_end(&mut wire).await {
-        Ok(got) if u32::try_from(got) == Ok(len) => {}
-        Ok(_) | Err(_) => return Asked::End,
-    }
-    match request::receive(&mut wire.as_slice()) {
-        Ok(Some(request)) => Asked::Request(request),
-        Ok(None) | Err(_) => Asked::Broken,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream as Client;
-
     use platform::sim::SimClock;
 
     use super::*;
@@ -241,37 +149,18 @@ mod tests {
 
     struct World {
         dir: tempfile::TempDir,
-        outlet: Arc<FileOutlet>,
+        desk: Desk,
         told: mpsc::Receiver<Command>,
     }
 
     impl World {
-        /// Serves while a client, on its own thread, asks.
-        async fn ask<T: Send + 'static>(
-            use_dhcp: bool,
-            status: control::TimeStatus,
-            client: impl FnOnce(Client) -> T + Send + 'static,
-        ) -> (Self, T) {
+        fn new(use_dhcp: bool) -> Self {
             let dir = tempfile::tempdir().unwrap();
             let boot = Arc::new(SimClock::manual(1_795_401_296_000_000));
             let outlet = Arc::new(FileOutlet::new(boot, dir.path(), dir.path()));
-            outlet.status(status);
-            let socket = ControlSocket::bind(dir.path(), use_dhcp).unwrap();
             let (commands, told) = mpsc::channel(4);
-            let shutdown = CancellationToken::new();
-            let path = dir.path().join(SOCKET_FILE);
-            let asking = async {
-                let asked = tokio::task::spawn_blocking(move || {
-                    let stream = Client::connect(path).unwrap();
-                    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-                    client(stream)
-                });
-                let got = asked.await.unwrap();
-                shutdown.cancel();
-                got
-            };
-            let ((), got) = tokio::join!(socket.serve(commands, outlet.clone(), shutdown.clone()), asking);
-            (Self { dir, outlet, told }, got)
+            let given = dir.path().join(GIVEN_FILE);
+            Self { dir, desk: Desk { commands, outlet, given, own_uid: 990, use_dhcp }, told }
         }
 
         fn commands(&mut self) -> Vec<Command> {
@@ -279,19 +168,12 @@ mod tests {
         }
     }
 
-    fn exchange(stream: &mut Client, request: &Request) -> Reply {
-        request::send(stream, request).unwrap();
-        request::receive(stream).unwrap().unwrap()
-    }
-
-    #[tokio::test]
-    async fn requests_become_commands_in_order() {
-        let (mut world, replies) = World::ask(true, control::TimeStatus::default(), |mut stream| {
-            let servers = ["192.0.2.1", "not a name", "ntp.example"].map(str::to_owned).to_vec();
-            let requests = [Request::NetworkUp, Request::TimeServers { servers }, Request::Restart];
-            requests.map(|request| exchange(&mut stream, &request))
-        })
-        .await;
+    #[test]
+    fn requests_become_commands_in_order() {
+        let mut world = World::new(true);
+        let servers = ["192.0.2.1", "not a name", "ntp.example"].map(str::to_owned).to_vec();
+        let requests = [Request::NetworkUp, Request::TimeServers { servers }, Request::Restart];
+        let replies = requests.map(|request| world.desk.answer(0, request));
         assert_eq!(replies[0..2], [Reply::Done, Reply::Done]);
         assert!(matches!(replies[2], Reply::Refused { .. }));
         let given = vec!["192.0.2.1".to_owned(), "ntp.example".to_owned()];
@@ -299,52 +181,55 @@ mod tests {
         assert_eq!(world.commands(), [Command::NetworkUp, Command::Given(given)]);
     }
 
-    #[tokio::test]
-    async fn only_the_date_that_is_asked_about_can_be_confirmed() {
+    #[test]
+    fn root_and_the_guards_own_user_may_ask_and_nobody_else() {
+        let mut world = World::new(true);
+        assert_eq!(
+            [0, 990].map(|uid| world.desk.answer(uid, Request::NetworkUp)),
+            [Reply::Done, Reply::Done]
+        );
+        assert_eq!(world.commands().len(), 2);
+        assert!(matches!(world.desk.answer(1_234, Request::NetworkUp), Reply::Refused { .. }));
+        assert!(world.commands().is_empty());
+    }
+
+    #[test]
+    fn only_the_date_that_is_asked_about_can_be_confirmed() {
         let asks = 1_800_000_000_000_000;
-        let status = control::TimeStatus { asks_owner_us: Some(asks), ..Default::default() };
-        let (mut world, replies) = World::ask(true, status, move |mut stream| {
-            [asks + 60_000_000, asks + 700_000_000, 7]
-                .map(|unix_us| exchange(&mut stream, &Request::AcceptTime { unix_us }))
-        })
-        .await;
+        let mut world = World::new(true);
+        world.desk.outlet.status(control::TimeStatus { asks_owner_us: Some(asks), ..Default::default() });
+        let replies = [asks + 60_000_000, asks + 700_000_000, 7]
+            .map(|unix_us| world.desk.answer(0, Request::AcceptTime { unix_us }));
         assert_eq!(replies[0], Reply::Done);
         assert!(replies[1..].iter().all(|reply| matches!(reply, Reply::Refused { .. })));
         assert_eq!(world.commands(), [Command::OwnerAccepts(asks + 60_000_000)]);
-        assert_eq!(world.outlet.latest().asks_owner_us, Some(asks));
     }
 
-    #[tokio::test]
-    async fn servers_of_dhcp_are_not_taken_when_the_owner_wants_none() {
-        let (mut world, reply) = World::ask(false, control::TimeStatus::default(), |mut stream| {
-            exchange(&mut stream, &Request::TimeServers { servers: vec!["192.0.2.1".to_owned()] })
-        })
-        .await;
+    #[test]
+    fn servers_of_dhcp_are_not_taken_when_the_owner_wants_none() {
+        let mut world = World::new(false);
+        let reply = world.desk.answer(0, Request::TimeServers { servers: vec!["192.0.2.1".to_owned()] });
         assert_eq!((reply, world.commands()), (Reply::Done, Vec::new()));
         assert!(given_before(world.dir.path()).is_empty());
     }
 
     #[tokio::test]
-    async fn long_and_senseless_frames_end_the_connection() {
-        use std::io::{Read, Write};
-        let (mut world, ()) = World::ask(true, control::TimeStatus::default(), |mut stream| {
-            stream.write_all(&u32::MAX.to_be_bytes()).unwrap();
-            let reply: Option<Reply> = request::receive(&mut stream).unwrap();
-            assert!(matches!(reply, Some(Reply::Refused { .. })));
-            assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
-        })
-        .await;
-        assert!(world.commands().is_empty());
-    }
-
-    #[tokio::test]
-    async fn a_socket_that_an_earlier_guard_left_is_replaced_and_is_its_owners_alone() {
-        let dir = tempfile::tempdir().unwrap();
+    async fn the_socket_in_the_run_folder_answers_and_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let World { dir, desk, mut told } = World::new(true);
         drop(ControlSocket::bind(dir.path(), true).unwrap());
-        let again = ControlSocket::bind(dir.path(), true).unwrap();
-        let mode = std::fs::metadata(dir.path().join(SOCKET_FILE)).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        assert!(is_allowed(0, again.own_uid) && is_allowed(again.own_uid, again.own_uid));
-        assert!(!is_allowed(1_234, 990));
+        let socket = ControlSocket::bind(dir.path(), true).unwrap();
+        let path = dir.path().join(SOCKET_FILE);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let shutdown = CancellationToken::new();
+        let asking = async {
+            let ask = move || control::socket::ask(&path, &Request::NetworkUp);
+            let reply = tokio::task::spawn_blocking(ask).await.unwrap().unwrap();
+            shutdown.cancel();
+            reply
+        };
+        let serving = socket.serve(desk.commands, desk.outlet, shutdown.clone());
+        let ((), reply) = tokio::join!(serving, asking);
+        assert_eq!((reply, told.try_recv()), (Reply::Done, Ok(Command::NetworkUp)));
     }
 }
