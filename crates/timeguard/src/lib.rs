@@ -10,6 +10,7 @@ pub mod names;
 pub mod network;
 pub mod outlet;
 pub mod policy;
+pub mod route;
 pub mod run;
 pub mod service;
 pub mod settings;

@@ -63,15 +63,24 @@ const SAVE_US: i64 = 6 * 3_600_000_000;
 /// Microseconds between looks at the chip while it is needed: 10 min.
 const CHIP_READ_NS: u64 = 600_000_000_000;
 
-/// Nanoseconds between requests for certificates: each is two connections to strangers.
-const CERTIFICATES_NS: u64 = 30_000_000_000;
+/// Nanoseconds after which certificates that were had are fetched anew while they are needed: half an hour, half of what
+/// they count for. Each look is a connection to every host of the list.
+const CERTIFICATES_AGAIN_NS: u64 = 1_800_000_000_000;
+
+/// Wait after the first look in vain, nanoseconds; it doubles up to [`CERTIFICATES_RETRY_MAX_NS`]. 2 s: with the second
+/// evidence, trust is to come within 10 s.
+const CERTIFICATES_RETRY_NS: u64 = 2_000_000_000;
+
+/// Longest wait between looks in vain, nanoseconds: 10 min, since a network without a way out stays so.
+const CERTIFICATES_RETRY_MAX_NS: u64 = 600_000_000_000;
 
 /// How long the chip alone is not trusted after the start, nanoseconds: 3 s, in which servers that are reachable can
 /// contradict it before anything is signed with a chip that somebody has set wrongly.
 const CHIP_HOLD_NS: u64 = 3_000_000_000;
 
-/// How long servers wait for the chip's first word, nanoseconds; reading on a second's edge takes 1 s.
-const CHIP_WAIT_NS: u64 = 3_000_000_000;
+/// How long servers wait for the chip's first word, nanoseconds. 2 s: reading on a second's edge takes 1 s, and a chip
+/// that does not answer must leave time for trust within 3 s.
+const CHIP_WAIT_NS: u64 = 2_000_000_000;
 
 /// Where the estimate comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +122,8 @@ pub struct Guard {
     unanimous_since: Option<Since>,
     certificates: Option<(u64, CertificateWindow)>,
     certificates_asked_ns: Option<u64>,
+    /// Looks in vain since the last that was not.
+    certificates_failed: u32,
     accepted_us: Option<i64>,
     chip_asked_ns: Option<u64>,
     saved_us: Option<i64>,
@@ -149,6 +160,7 @@ impl Guard {
             unanimous_since: None,
             certificates: None,
             certificates_asked_ns: None,
+            certificates_failed: 0,
             accepted_us: None,
             chip_asked_ns: None,
             saved_us: None,
@@ -188,14 +200,20 @@ impl Guard {
             }
             Input::Chip(reading) => self.chip_was_read(reading, now),
             Input::ChipSet(set_us) => self.chip_was_set(set_us, &mut actions),
-            Input::Certificates(Some(window)) => self.certificates = Some((now.boottime_ns, window)),
-            Input::Certificates(None) => {}
+            Input::Certificates(Some(window)) => {
+                self.certificates = Some((now.boottime_ns, window));
+                self.certificates_failed = 0;
+            }
+            Input::Certificates(None) => {
+                self.certificates_failed = self.certificates_failed.saturating_add(1);
+            }
             Input::OwnerAccepts(unix_us) => self.accepted_us = Some(to_i64(unix_us)),
             Input::NetworkUp => {
                 for source in &mut self.sources {
                     source.hurry(now.boottime_ns);
                 }
                 self.certificates_asked_ns = None;
+                self.certificates_failed = 0;
             }
             Input::StepFailed => self.config.may_set_clock = false,
         }
@@ -349,7 +367,14 @@ impl Guard {
     }
 
     fn fetch_certificates(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let rested = |asked_ns: u64| now.boottime_ns.saturating_sub(asked_ns) >= CERTIFICATES_NS;
+        let wait_ns = match self.certificates_failed.checked_sub(1) {
+            None => CERTIFICATES_AGAIN_NS,
+            Some(doublings) => {
+                let doubled_ns = CERTIFICATES_RETRY_NS.saturating_mul(1 << doublings.min(10));
+                doubled_ns.min(CERTIFICATES_RETRY_MAX_NS)
+            }
+        };
+        let rested = |asked_ns: u64| now.boottime_ns.saturating_sub(asked_ns) >= wait_ns;
         if self.certificates_asked_ns.is_none_or(rested) {
             self.certificates_asked_ns = Some(now.boottime_ns);
             actions.push(Action::FetchCertificates);

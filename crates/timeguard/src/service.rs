@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::network::NetworkEvidence;
 use crate::outlet::FileOutlet;
 use crate::policy::{Config, RtcConfig};
+use crate::route;
 use crate::run::{Command, Platform, run};
 use crate::settings::Settings;
 use crate::socket::{ControlSocket, SocketError, given_before};
@@ -77,10 +78,12 @@ pub async fn serve(
     let evidence = Arc::new(NetworkEvidence::new(boot.clone(), settings.hosts, pivot_us));
     let platform = Platform { boot, control, rtc, evidence, outlet: outlet.clone() };
     let waiting = wait_for_data(late_data, outlet.clone(), commands.clone(), shutdown.clone());
+    let watching = route::watch(commands.clone(), shutdown.clone());
     tokio::join!(
         run(config, platform, received, shutdown.clone()),
         socket.serve(commands, outlet, shutdown.clone()),
         waiting,
+        watching,
     );
     Ok(())
 }

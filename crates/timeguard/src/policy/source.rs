@@ -15,11 +15,16 @@ const READINGS_MAX: usize = 8;
 /// Questions in a row at the start, 2 s apart: a short round trip is among them, and no server minds four.
 const BURST: u32 = 4;
 
-/// Nanoseconds between the questions of a burst.
+/// Nanoseconds between the questions of a burst. 2 s: many servers drop what follows a question sooner (ntpd's
+/// `discard minimum`).
 const BURST_GAP_NS: u64 = 2 * SECOND_NS;
 
 /// Lost answers in a row after which a server has no vote.
 const MISSES_MAX: u32 = 3;
+
+/// Wait after the first lost answer, nanoseconds; it doubles with each further one. 1 s: a box whose servers start a
+/// moment after it is still trusted in 3 s.
+const RETRY_MIN_NS: u64 = SECOND_NS;
 
 /// Longest wait after lost answers, nanoseconds. It must stay short: the network may come back at any moment.
 const RETRY_MAX_NS: u64 = 64 * SECOND_NS;
@@ -67,11 +72,16 @@ pub(crate) struct Source {
     readings: VecDeque<Reading>,
     misses: u32,
     refused: bool,
+    /// It asked for fewer questions: it gets no bursts any more.
+    slowed: bool,
     answered: bool,
     burst_left: u32,
     poll_s: u64,
     next_ns: u64,
+    /// When the question under way was asked.
     asked_ns: Option<u64>,
+    /// When it was last asked afresh.
+    hurried_ns: Option<u64>,
 }
 
 impl Source {
@@ -82,11 +92,13 @@ impl Source {
             readings: VecDeque::new(),
             misses: 0,
             refused: false,
+            slowed: false,
             answered: false,
             burst_left: BURST,
             poll_s,
             next_ns: 0,
             asked_ns: None,
+            hurried_ns: None,
         }
     }
 
@@ -136,7 +148,8 @@ impl Source {
     pub(crate) fn missed(&mut self, boottime_ns: u64) {
         self.asked_ns = None;
         self.misses = self.misses.saturating_add(1);
-        let wait_ns = (2 * SECOND_NS).saturating_mul(1 << self.misses.min(10)).min(RETRY_MAX_NS);
+        let doublings = self.misses.saturating_sub(1).min(10);
+        let wait_ns = RETRY_MIN_NS.saturating_mul(1 << doublings).min(RETRY_MAX_NS);
         self.next_ns = boottime_ns.saturating_add(wait_ns);
         if self.misses >= MISSES_MAX {
             self.readings.clear();
@@ -153,19 +166,32 @@ impl Source {
                 self.readings.clear();
             }
             Kiss::Slower => {
+                self.slowed = true;
                 self.poll_s = self.poll_s.max(32).saturating_mul(2).min(POLL_MAX_S);
                 self.next_ns = boottime_ns.saturating_add(self.poll_s.saturating_mul(SECOND_NS));
             }
         }
     }
 
-    /// Asks afresh at once, since the network changed; a server that told us to leave stays left. The question under
-    /// way, which the old network may have swallowed, is not waited for.
+    /// Asks afresh at once, since the network changed. The question under way, which the old network may have swallowed,
+    /// is not waited for.
+    ///
+    /// A server that told us to leave stays left, and one that asked for fewer questions gets none before its time. When
+    /// the network's coming is told twice, the second question keeps its distance from the first.
     pub(crate) fn hurry(&mut self, boottime_ns: u64) {
         self.misses = 0;
+        if self.slowed {
+            return;
+        }
         self.asked_ns = None;
         self.burst_left = BURST;
-        self.next_ns = boottime_ns;
+        self.next_ns = match self.hurried_ns {
+            // It is to be asked already.
+            Some(hurried_ns) if hurried_ns > boottime_ns => hurried_ns,
+            Some(hurried_ns) => boottime_ns.max(hurried_ns.saturating_add(BURST_GAP_NS)),
+            None => boottime_ns,
+        };
+        self.hurried_ns = Some(self.next_ns);
     }
 
     /// Forgets what it said, and asks afresh.
@@ -181,7 +207,7 @@ impl Source {
 
     /// Tells whether it has no vote yet and may have one in a moment.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.readings.is_empty() && self.misses == 0 && !self.refused
+        self.readings.is_empty() && self.misses == 0 && !self.refused && !self.slowed
     }
 
     /// Gives the leap warning of its newest answer.
@@ -268,7 +294,7 @@ mod tests {
                 assert_eq!(source.interval(steady_us).is_none(), asked.len() >= 3);
             }
         }
-        assert_eq!(asked, [2, 6, 14, 30, 62, 126, 190]);
+        assert_eq!(asked, [2, 3, 5, 9, 17, 33, 65, 129, 193]);
         assert_eq!(source.state(0, Some(0)), SourceState::Silent);
     }
 
@@ -278,7 +304,7 @@ mod tests {
         assert!(source.is_due(0));
         assert!(!source.is_due(5 * SECOND_NS));
         assert!(!source.is_due(11 * SECOND_NS), "it waits after the loss");
-        assert!(source.is_due(15 * SECOND_NS));
+        assert!(source.is_due(12 * SECOND_NS));
     }
 
     #[test]
@@ -287,6 +313,28 @@ mod tests {
         assert!(source.is_due(0));
         source.hurry(SECOND_NS);
         assert!(source.is_due(SECOND_NS));
+    }
+
+    #[test]
+    fn a_network_that_is_announced_twice_is_asked_once_in_two_seconds() {
+        let mut source = source();
+        source.hurry(10 * SECOND_NS);
+        assert!(source.is_due(10 * SECOND_NS));
+        source.hurry(11 * SECOND_NS);
+        assert!(!source.is_due(11 * SECOND_NS));
+        source.hurry(11 * SECOND_NS + 1);
+        assert!(source.is_due(12 * SECOND_NS), "and the first is not waited for");
+    }
+
+    #[test]
+    fn a_server_that_asked_for_fewer_questions_gets_none_for_a_new_network() {
+        let mut source = source();
+        assert!(source.is_due(0));
+        source.kissed(Kiss::Slower, 0);
+        source.hurry(5 * SECOND_NS);
+        assert!(!source.is_awaited());
+        assert!(!source.is_due(127 * SECOND_NS));
+        assert!(source.is_due(128 * SECOND_NS));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Longer stories: what a box goes through in a day.
 
 use control::status::{RtcState, SourceState, TimeState};
-use platform::sim::SimNtpFault;
+use platform::sim::{Random, SimNtpFault};
 
 use super::{Input, Moment};
 use crate::trial::{DAY_US, HOUR_US, SECOND_US, Setup, World};
@@ -217,16 +217,99 @@ fn outside_the_appliance_nothing_is_set() {
     assert!(world.error_us().unwrap().abs() < 100_000, "the PDS has the right time all the same");
 }
 
+/// Lets time pass until the guard is synced, and gives how long that took, microseconds.
+fn until_synced(world: &mut World, limit_us: i64) -> i64 {
+    let began_us = world.true_us();
+    let mut synced_us = None;
+    world.pass_unchecked(limit_us, &mut |world| {
+        if world.guard.state() == TimeState::Synced && world.now().is_some() {
+            synced_us = synced_us.or(Some(world.true_us() - began_us));
+        }
+    });
+    synced_us.unwrap_or(i64::MAX)
+}
+
+/// A box in any of the ways in which it waits for its network; the network comes in the middle of anything.
+fn without_network(seed: u64, setup: Setup) -> (World, SimNtpFault) {
+    let mut random = Random::new(seed);
+    let mut world = World::new(Setup { seed, ..setup });
+    world.clock.jump(random.around_zero(20 * 366 * 86_400_000_000));
+    world.clock.set_drift_ppb(random.around_zero(90_000));
+    world.chip.set_dead(random.percent(30));
+    world.silence();
+    world.pass(i64::try_from(random.up_to(900 * 1_000_000)).unwrap());
+    let honest = SimNtpFault {
+        out_us: random.up_to(60_000),
+        back_us: random.up_to(60_000),
+        jitter_us: random.up_to(15_000),
+        ..SimNtpFault::default()
+    };
+    (world, honest)
+}
+
+fn network_comes(world: &mut World, honest: &SimNtpFault) {
+    for server in &world.servers {
+        server.set_fault(honest.clone());
+    }
+    world.feed(Input::NetworkUp);
+}
+
 #[test]
-fn a_forgetful_network_is_asked_again_when_it_comes_up() {
+fn trust_comes_within_three_seconds_of_the_network() {
+    let mut worst_us = 0;
+    for seed in 0..400 {
+        let (mut world, honest) = without_network(seed, Setup { chip: seed % 2 == 0, ..Setup::default() });
+        network_comes(&mut world, &honest);
+        let took_us = until_synced(&mut world, 20 * SECOND_US);
+        assert!(took_us <= 3 * SECOND_US, "seed {seed}: {took_us} us");
+        worst_us = worst_us.max(took_us);
+    }
+    println!("synced at most {worst_us} us after network-up");
+}
+
+#[test]
+fn trust_comes_within_three_seconds_of_a_start_with_the_network_up() {
+    for (seed, dead) in [(1, false), (2, true)] {
+        let mut world = World::new(Setup { seed, ..Setup::default() });
+        world.chip.set_dead(dead);
+        let took_us = until_synced(&mut world, 20 * SECOND_US);
+        assert!(took_us <= 3 * SECOND_US, "chip dead: {dead}, {took_us} us");
+    }
+}
+
+#[test]
+fn trust_comes_within_ten_seconds_of_the_network_where_a_second_evidence_is_needed() {
+    let mut worst_us = 0;
+    for seed in 0..200 {
+        let drawer = Setup { chip: false, floor_behind_us: 200 * DAY_US, ..Setup::default() };
+        let (mut world, honest) = without_network(seed, drawer);
+        world.certificates = Some((-20 * DAY_US, 60 * DAY_US));
+        // The longest that a host may take (`certificates::HOST_WAIT`), and a second for the others.
+        world.certificates_after_us = 7 * SECOND_US;
+        network_comes(&mut world, &honest);
+        let took_us = until_synced(&mut world, 30 * SECOND_US);
+        assert!(took_us <= 10 * SECOND_US, "seed {seed}: {took_us} us");
+        worst_us = worst_us.max(took_us);
+    }
+    println!("synced with certificates at most {worst_us} us after network-up");
+}
+
+#[test]
+fn certificates_that_cannot_be_had_at_first_are_looked_at_again_soon_and_then_rarely() {
+    let drawer = Setup { chip: false, floor_behind_us: 200 * DAY_US, ..Setup::default() };
+    let mut world = World::new(drawer.clone());
+    world.pass(SECOND_US);
+    world.certificates = Some((-20 * DAY_US, 60 * DAY_US));
+    assert!(until_synced(&mut world, 20 * SECOND_US) <= 9 * SECOND_US);
+    let mut world = World::new(drawer);
+    world.pass(DAY_US);
+    assert!((100..200).contains(&world.looks_at_certificates), "{}", world.looks_at_certificates);
+}
+
+#[test]
+fn a_box_without_network_says_what_to_check() {
     let mut world = World::new(Setup { chip: false, ..Setup::default() });
     world.silence();
     world.pass(300 * SECOND_US);
     assert!(status(&world).why_untrusted.unwrap().contains("check the network"));
-    for server in &world.servers {
-        server.set_fault(SimNtpFault::default());
-    }
-    world.feed(Input::NetworkUp);
-    world.pass(3 * SECOND_US);
-    assert!(world.now().is_some(), "trusted within 3 s of network-up");
 }

@@ -41,6 +41,8 @@ pub struct World {
     pub guard: Guard,
     /// What hosts on the internet present, relative to true time; `None` when they cannot be reached.
     pub certificates: Option<(i64, i64)>,
+    /// How long a look at them takes, microseconds.
+    pub certificates_after_us: i64,
     /// False when the system refuses to set the clock.
     pub may_step: bool,
     /// What was to be kept across restarts.
@@ -49,6 +51,8 @@ pub struct World {
     pub steps: Vec<i64>,
     /// Reasons for no trusted time that were told.
     pub refusals: Vec<String>,
+    /// How often hosts were asked for their certificates.
+    pub looks_at_certificates: u32,
     /// True UTC may be shifted against the simulated counter by leap seconds, microseconds.
     pub leapt_us: i64,
     cell: Arc<VerdictCell>,
@@ -115,10 +119,12 @@ impl World {
             servers,
             guard,
             certificates: None,
+            certificates_after_us: 800_000,
             may_step: true,
             saved: Vec::new(),
             steps: Vec::new(),
             refusals: Vec::new(),
+            looks_at_certificates: 0,
             leapt_us: 0,
             reader: Clock::new(clock.clone(), cell.clone()),
             cell,
@@ -253,12 +259,14 @@ impl World {
                 self.arrivals.push((now_us + 500_000, Arrival::Input(Input::ChipSet(done))));
             }
             Action::FetchCertificates => {
+                self.looks_at_certificates += 1;
                 let true_us = self.true_us();
                 let window = self.certificates.map(|(from_us, to_us)| CertificateWindow {
                     not_before_us: true_us + from_us,
                     not_after_us: true_us + to_us,
                 });
-                self.arrivals.push((now_us + 800_000, Arrival::Input(Input::Certificates(window))));
+                let due_us = now_us + self.certificates_after_us;
+                self.arrivals.push((due_us, Arrival::Input(Input::Certificates(window))));
             }
             Action::Save(saved) => self.saved.push(saved),
         }
