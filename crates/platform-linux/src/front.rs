@@ -48,19 +48,28 @@ pub fn open_front(board: &Board) -> Front {
 }
 
 fn open_button(gpio: Gpio, line: &LineWiring) -> Result<Box<dyn Button>, DeviceError> {
-    let opened: Result<Box<dyn Button>, io::Error> = match gpio {
-        Gpio::Rppal => RppalButton::open(line).map(|button| Box::new(button) as Box<dyn Button>),
-        Gpio::Gpiocdev => CdevButton::open(line).map(|button| Box::new(button) as Box<dyn Button>),
-    };
-    opened.map_err(|cause| DeviceError::new("button", "open", cause))
+    let on_pi = || RppalButton::open(line).map(|button| Box::new(button) as Box<dyn Button>);
+    let anywhere = || CdevButton::open(line).map(|button| Box::new(button) as Box<dyn Button>);
+    open_line(gpio, on_pi, anywhere).map_err(|cause| DeviceError::new("button", "open", cause))
 }
 
 fn open_led(gpio: Gpio, line: &LineWiring) -> Result<Box<dyn Led>, DeviceError> {
-    let opened: Result<Box<dyn Led>, io::Error> = match gpio {
-        Gpio::Rppal => RppalLed::open(line).map(|led| Box::new(led) as Box<dyn Led>),
-        Gpio::Gpiocdev => CdevLed::open(line).map(|led| Box::new(led) as Box<dyn Led>),
-    };
-    opened.map_err(|cause| DeviceError::new("light", "open", cause))
+    let on_pi = || RppalLed::open(line).map(|led| Box::new(led) as Box<dyn Led>);
+    let anywhere = || CdevLed::open(line).map(|led| Box::new(led) as Box<dyn Led>);
+    open_line(gpio, on_pi, anywhere).map_err(|cause| DeviceError::new("light", "open", cause))
+}
+
+/// Opens a line the way the board names. rppal needs `/dev/gpiomem`, which only the Raspberry Pi kernel has; on a Pi with
+/// another kernel the line is the character device's.
+fn open_line<T>(
+    gpio: Gpio,
+    on_pi: impl FnOnce() -> io::Result<T>,
+    anywhere: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    match gpio {
+        Gpio::Gpiocdev => anywhere(),
+        Gpio::Rppal => on_pi().or_else(|refused| anywhere().map_err(|_none| refused)),
+    }
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -219,5 +228,20 @@ impl Led for RppalLed {
             self.pin.set_high();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pi_without_its_own_kernel_takes_the_character_device() {
+        let none = || Err::<u8, _>(io::Error::other("no gpiomem"));
+        assert_eq!(open_line(Gpio::Rppal, || Ok(1), || Ok(2)).unwrap(), 1);
+        assert_eq!(open_line(Gpio::Rppal, none, || Ok(2)).unwrap(), 2);
+        assert_eq!(open_line(Gpio::Gpiocdev, || Ok(1), || Ok(2)).unwrap(), 2);
+        let refused = open_line(Gpio::Rppal, none, || Err(io::Error::other("no chip"))).unwrap_err();
+        assert_eq!(refused.to_string(), "no gpiomem", "the way that the board names is the one to mend");
     }
 }
