@@ -36,8 +36,8 @@ pub use types::{
 };
 pub use vote::AGREEING_MIN;
 use vote::{Ballot, Vote};
-pub use weigh::OWNER_SLACK_US;
 use weigh::{Doubt, Ruling};
+pub use weigh::{FAR_OVER_FLOOR_US, OWNER_SLACK_US};
 
 /// Largest bound of an agreement that is called synced, microseconds.
 pub const SYNCED_BOUND_US: u64 = 1_000_000;

@@ -14,7 +14,7 @@ pub(super) const NEAR_US: u64 = 300_000_000;
 const NEAR_MAX_US: u64 = 86_400_000_000;
 
 /// Further above the floor than this, servers alone do not suffice, microseconds: 30 days.
-pub(super) const FAR_OVER_FLOOR_US: i64 = 30 * 86_400_000_000;
+pub const FAR_OVER_FLOOR_US: i64 = 30 * 86_400_000_000;
 
 /// How far under the floor is still believed, microseconds: what a trusted time could have been wrong by.
 const UNDER_FLOOR_US: i64 = 5_000_000;

@@ -3,9 +3,11 @@
 
 mod world;
 
-use platform::sim::{Random, SimNtpFault};
+use platform::sim::{Random, SimNtpFault, SimNtpServer};
 
 pub use world::{DAY_US, HOUR_US, SECOND_US, START_US, Setup, World};
+
+use crate::policy::FAR_OVER_FLOOR_US;
 
 /// Servers of a scenario.
 const SERVERS: usize = 4;
@@ -31,10 +33,24 @@ pub struct Scenario {
     pub drift_ppb: i64,
     /// Hosts with certificates can be reached.
     pub certificates: bool,
-    /// Trust can be reached in a minute: an honest majority with bearable delays, and evidence for the floor.
+    /// Trust can be reached: at least three of four are honest, however slow and lossy the way to them, and there is what
+    /// the policy asks for besides: a floor of less than 30 days ago, certificates, or a chip that runs.
     pub solvable: bool,
     /// Round trips of honest servers are at most 150 ms.
     pub quick: bool,
+}
+
+/// How the lies of a scenario go together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lies {
+    /// All four are honest.
+    None,
+    /// One lies.
+    One,
+    /// Two lie, each something else.
+    Apart,
+    /// Two tell the same lie.
+    Together,
 }
 
 /// A clock chip that was set at the floor.
@@ -67,8 +83,6 @@ impl Scenario {
                 fault
             })
             .collect();
-        let losses = servers.iter().any(|fault| fault.loss_percent > 20);
-        let slow = servers.iter().any(|fault| fault.out_us + fault.back_us + 2 * fault.jitter_us > 2_000_000);
         let has_chip = random.percent(40);
         let floor_behind_us = i64::try_from(random.up_to(400)).unwrap_or_default() * DAY_US;
         let clock_off_us = random.around_zero(20 * 366 * 86_400_000_000);
@@ -76,9 +90,10 @@ impl Scenario {
         let chip_drift_ppb = random.around_zero(4_000);
         let chip = Chip { drift_ppb: chip_drift_ppb, stopped: random.percent(25) };
         let certificates = random.percent(70);
-        let near_floor = floor_behind_us <= 30 * DAY_US;
-        let solvable = liars <= 1 && !losses && !slow && (near_floor || certificates);
         let chip = has_chip.then_some(chip);
+        let near_floor = floor_behind_us < FAR_OVER_FLOOR_US;
+        let chip_runs = chip.is_some_and(|chip| !chip.stopped);
+        let solvable = liars <= 1 && (near_floor || certificates || chip_runs);
         Self {
             seed,
             servers,
@@ -92,6 +107,25 @@ impl Scenario {
             solvable,
             quick,
         }
+    }
+
+    /// Gives how the lies go together.
+    #[must_use]
+    pub fn lies(&self) -> Lies {
+        match (self.liars, self.servers.as_slice()) {
+            (0, _) => Lies::None,
+            (1, _) => Lies::One,
+            (_, [one, other, ..]) if (one.lie_us, one.lie_rate_ppb) == (other.lie_us, other.lie_rate_ppb) => {
+                Lies::Together
+            }
+            _ => Lies::Apart,
+        }
+    }
+
+    /// Builds the servers; the same questions to them meet the same delays and losses, whoever asks.
+    #[must_use]
+    pub fn sim_servers(&self) -> Vec<SimNtpServer> {
+        world::sim_servers(self.servers.clone(), self.seed)
     }
 
     /// Builds the policy's world of it.

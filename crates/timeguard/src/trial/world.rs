@@ -108,10 +108,7 @@ impl World {
             may_set_clock: setup.may_set_clock,
             poll_s: 64,
         };
-        let servers = (1..)
-            .zip(setup.servers)
-            .map(|(i, fault)| SimNtpServer::new(fault, setup.seed.wrapping_mul(1_000).wrapping_add(i)))
-            .collect();
+        let servers = sim_servers(setup.servers, setup.seed);
         let cell = Arc::new(VerdictCell::default());
         let guard = Guard::new(config, clock.boot_id(), moment(&clock));
         Self {
@@ -306,6 +303,12 @@ impl World {
         }
         self.feed(Input::NetworkUp);
     }
+}
+
+/// Builds servers with these behaviours; the seed fixes each one's chance.
+pub(super) fn sim_servers(faults: Vec<SimNtpFault>, seed: u64) -> Vec<SimNtpServer> {
+    let seeds = (1..).map(|server| seed.wrapping_mul(1_000).wrapping_add(server));
+    faults.into_iter().zip(seeds).map(|(fault, seed)| SimNtpServer::new(fault, seed)).collect()
 }
 
 fn moment(clock: &SimClock) -> Moment {
