@@ -7,6 +7,9 @@ use serde::Deserialize;
 /// Largest `perch.toml` that is read, bytes: a full one has 4 KiB.
 pub const FILE_BYTES_MAX: u64 = 64 * 1024;
 
+/// The box's name on the home network when its owner gives none.
+pub const HOSTNAME: &str = "perch";
+
 /// The settings.
 #[derive(Clone, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

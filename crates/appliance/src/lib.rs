@@ -3,7 +3,9 @@
 pub mod care;
 pub mod children;
 pub mod config;
+pub mod folders;
 pub mod front;
+pub mod gather;
 pub mod live;
 pub mod network;
 pub mod report;

@@ -1,42 +1,40 @@
 //! `perch-appliance`: keeps the box running. Reads the owner's settings, opens the machine's devices, starts the other
 //! programs, and ends when the machine goes off.
 //!
-//! It runs as root and opens no network socket.
+//! It runs as root and opens no network socket. Devices are opened here and handed over; nothing is decided here.
 
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use appliance::children::{self, Paths};
 use appliance::config::{self, Settings};
 use appliance::front::presence::Means;
-use appliance::front::{Desk, Display};
+use appliance::front::{Desk, Display, Live, Wish};
+use appliance::gather::{Gatherer, OwnStatus};
 use appliance::supervise::door::Door;
 use appliance::supervise::erase;
 use appliance::supervise::policy::WATCHDOG_LIFE_S;
 use appliance::supervise::run::{Box_, run};
-use appliance::{live, network};
+use appliance::{folders, live};
 use clap::Parser;
-use control::status::{PdsStatus, Stamped, TimeStatus};
 use control::users::{PASSWD_BYTES_MAX, Users};
-use control::{Status, SystemStatus, socket};
-use platform::Watchdog;
-use platform::board::Memory;
+use control::{SystemStatus, socket};
 use platform::time::BootClock;
+use platform::{Button, FrontDevices, Watchdog};
 use platform_linux::{LinuxClock, LinuxPower, LinuxProcesses, LinuxWatchdog};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Memory limits of a board that is not known, MiB: those of the smallest that we know.
-const MEMORY: Memory = Memory { pds_mib: 192, panel_mib: 32, timeguard_mib: 16 };
-
 /// Wishes and deeds that may wait: a person makes one at a time.
 const WAITING: usize = 8;
+
+/// The value of `--watchdog` that opens none.
+const NO_WATCHDOG: &str = "none";
 
 /// The command line. On the device it is empty.
 #[derive(Debug, Parser)]
@@ -45,6 +43,9 @@ struct Cli {
     /// The owner's settings.
     #[arg(long, value_name = "FILE", default_value = "/boot/perch.toml")]
     config: PathBuf,
+    /// The folder with the descriptions of boards.
+    #[arg(long, value_name = "FOLDER", default_value = "/etc/perch/boards")]
+    boards: PathBuf,
     /// The folder with the other programs.
     #[arg(long, value_name = "FOLDER", default_value = "/usr/bin")]
     bin: PathBuf,
@@ -54,7 +55,10 @@ struct Cli {
     /// Where the data is.
     #[arg(long, value_name = "FOLDER", default_value = "/data")]
     data: PathBuf,
-    /// The watchdog; without one a box that hangs stays hung.
+    /// Who the users of the programs are.
+    #[arg(long, value_name = "FILE", default_value = "/etc/passwd")]
+    passwd: PathBuf,
+    /// The watchdog, or `none`: a box that hangs then stays hung.
     #[arg(long, value_name = "DEVICE", default_value = "/dev/watchdog")]
     watchdog: PathBuf,
     /// Runs only the most needed programs.
@@ -80,16 +84,21 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> Result<()> {
     // First of all: from here on a hang ends by itself.
-    let watchdog = match LinuxWatchdog::open(&cli.watchdog, WATCHDOG_LIFE_S) {
-        Ok((watchdog, _)) => Some(Box::new(watchdog) as Box<dyn Watchdog>),
-        Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "no watchdog");
-            None
-        }
-    };
-    let clock = Arc::new(LinuxClock::new().context("reading the machine's clock")?);
+    let watchdog = open_watchdog(&cli.watchdog);
+    let clock: Arc<dyn BootClock> = Arc::new(LinuxClock::new().context("reading the machine's clock")?);
+    let board = platform_linux::this_board(&cli.boards);
+    match &board {
+        Some(board) => tracing::info!("this is a {}", board.name),
+        None => tracing::warn!(
+            "this machine is none of the boards in {}: no screen, button or light is looked for",
+            cli.boards.display()
+        ),
+    }
+    let mut devices = platform_linux::open_front(board.as_ref());
+    let mut button = open_button(&mut devices);
+    let held = button.as_mut().is_some_and(|button| button.is_down().unwrap_or(false));
     let paths = Paths { bin: cli.bin, run: cli.run_dir, data: cli.data };
-    let users = Users::of_passwd(&read(Path::new("/etc/passwd"), PASSWD_BYTES_MAX).unwrap_or_default());
+    let users = Users::of_passwd(&read(&cli.passwd, PASSWD_BYTES_MAX).unwrap_or_default());
     let (settings, problem) =
         match read(&cli.config, config::FILE_BYTES_MAX).map(|text| Settings::parse(&text)) {
             None => (Settings::default(), None),
@@ -98,62 +107,64 @@ fn start(cli: Cli) -> Result<()> {
         };
     let safe_mode = match erase::finish(&paths.data) {
         Err(error) if paths.data.is_dir() => Some(format!("Erasing everything failed: {error}.")),
+        Ok(_) | Err(_) if held => Some("The button was held at the start.".to_owned()),
         Ok(_) | Err(_) => cli.safe_mode.then(|| "It was asked for.".to_owned()),
     };
-    let wifi_file = folders(&paths, &users, &settings).context("making the folders of the programs")?;
-    let system = Arc::new(Mutex::new(SystemStatus {
-        hostname: settings.hostname.clone().unwrap_or_else(|| "perch".to_owned()),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        safe_mode: safe_mode.clone(),
-        settings_problem: problem,
-        ..SystemStatus::default()
-    }));
+    let wifi_file =
+        folders::make_run(&paths, &users, &settings).context("making the folders of the programs")?;
+    if paths.data.is_dir() {
+        folders::make_data(&paths.data, &users).context("making the folders in the data")?;
+    }
+    let own = OwnStatus::default();
+    own.change(|status| {
+        status.system = SystemStatus {
+            hostname: settings.hostname.clone().unwrap_or_else(|| config::HOSTNAME.to_owned()),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            board: board.as_ref().map(|board| board.name.clone()),
+            safe_mode: safe_mode.clone(),
+            settings_problem: problem,
+            ..SystemStatus::default()
+        };
+    });
     let desk = Arc::new(Desk::new(Means { secret: settings.secret.clone(), ..Means::default() }));
     let (wished, wishes) = mpsc::channel(WAITING);
     let (deed, deeds) = mpsc::channel(WAITING);
+    let memory = board.map(|board| board.memory).unwrap_or_default();
     let parts = Box_ {
         processes: Box::new(LinuxProcesses::new(Some(Path::new("/sys/fs/cgroup")))),
         watchdog,
         power: Box::new(LinuxPower),
-        programs: children::ours(&paths, &users, &MEMORY),
+        programs: children::ours(&paths, &users, &memory),
         interfaces: (!cli.no_network).then(|| PathBuf::from("/sys/class/net")),
         wifi_file,
         safe_mode,
-        system: Arc::clone(&system),
+        own: own.clone(),
         wishes,
         deeds,
         paths: paths.clone(),
     };
-    let stop = Arc::new(AtomicBool::new(false));
-    let (_button, presses) = std::sync::mpsc::channel();
+    let gatherer = Gatherer::new(own, &paths, Arc::clone(&clock));
     let display = Display {
-        gather: gather(&paths, &clock, system),
-        screen: None,
-        button: None,
-        led: None,
-        show: show(&paths, &clock),
-        presses,
+        gather: Box::new(move || gatherer.status()),
+        devices: Box::new(devices),
+        button,
+        picture_is_screen: false,
+        show: show(&paths, Arc::clone(&clock)),
+        presses: None,
         desk: Arc::clone(&desk),
-        wish: Box::new(move |wish| {
-            if wished.try_send(wish).is_err() {
-                tracing::warn!("too many wishes at once");
-            }
-        }),
+        wish: wishing(wished),
         blank_after_ms: Some(appliance::screen::BLANK_AFTER_MS),
-        boottime_ns: Box::new({
-            let clock = Arc::clone(&clock);
-            move || clock.boottime_ns()
-        }),
+        boottime_ns: Box::new(move || clock.boottime_ns()),
     };
+    let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
-    let drawing =
-        std::thread::Builder::new().name("screen".to_owned()).spawn(move || display.run(&stopped))?;
-    let door = Door { users, desk, deeds: deed, shows_codes: false };
+    let front = std::thread::Builder::new().name("front".to_owned()).spawn(move || display.run(&stopped))?;
+    let door = Door { users, desk, deeds: deed };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(serve(parts, door, &paths));
     stop.store(true, Ordering::Relaxed);
-    // A bus that hangs keeps the thread; it ends with the process.
-    drop(drawing);
+    // It leaves a dark screen; it waits for no bus that hangs.
+    let _panicked = front.join().is_err();
     runtime.shutdown_background();
     ended
 }
@@ -176,6 +187,27 @@ async fn serve(parts: Box_, door: Door, paths: &Paths) -> Result<()> {
     }
 }
 
+fn open_watchdog(path: &Path) -> Option<Box<dyn Watchdog>> {
+    if path == Path::new(NO_WATCHDOG) {
+        return None;
+    }
+    match LinuxWatchdog::open(path, WATCHDOG_LIFE_S) {
+        Ok((watchdog, _)) => Some(Box::new(watchdog)),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no watchdog");
+            None
+        }
+    }
+}
+
+/// Opens the button early, to see whether it is held; one that fails is opened again later.
+fn open_button(devices: &mut impl FrontDevices) -> Option<Box<dyn Button>> {
+    devices.button().unwrap_or_else(|error| {
+        tracing::warn!(error = &error as &dyn std::error::Error, "no button yet");
+        None
+    })
+}
+
 /// Reads a text file up to a length; `None` when it is not there or is no text.
 fn read(path: &Path, bytes_max: u64) -> Option<String> {
     let mut text = String::new();
@@ -183,87 +215,18 @@ fn read(path: &Path, bytes_max: u64) -> Option<String> {
     Some(text)
 }
 
-/// Makes each program's folder, its own and nobody else's to write, with its part of the settings. Gives the file of the
-/// wireless network, if there is one.
-fn folders(paths: &Paths, users: &Users, settings: &Settings) -> Result<Option<PathBuf>> {
-    let make = |path: &Path, mode: u32, owner: Option<control::users::User>| -> Result<()> {
-        std::fs::DirBuilder::new().recursive(true).mode(mode).create(path)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-        if let Some(owner) = owner {
-            std::os::unix::fs::chown(path, Some(owner.uid), Some(owner.gid))?;
-        }
-        Ok(())
-    };
-    for (name, owner) in [
-        ("appliance", None),
-        ("network", None),
-        ("pds", users.pds),
-        ("timeguard", users.guard),
-        ("panel", users.panel),
-    ] {
-        make(&paths.run.join(name), 0o755, owner)?;
-    }
-    if paths.data.is_dir() {
-        make(&paths.data.join("pds"), 0o700, users.pds)?;
-        make(&paths.data.join("timeguard"), 0o700, users.guard)?;
-    }
-    // Where things are on the device is not the owner's to say.
-    let mut pds = settings.pds.clone();
-    for (key, path) in [
-        ("data_dir", paths.data.join("pds")),
-        ("time_verdict_file", paths.run.join("timeguard/verdict.json")),
-    ] {
-        pds.insert(key.to_owned(), toml::Value::String(path.display().to_string()));
-    }
-    for (name, table, owner) in [("pds", &pds, users.pds), ("timeguard", &settings.time, users.guard)] {
-        let path = paths.run.join(name).join("settings.toml");
-        secret_file(&path, &toml::to_string(table)?)?;
-        if let Some(owner) = owner {
-            std::os::unix::fs::chown(&path, Some(owner.uid), Some(owner.gid))?;
-        }
-    }
-    let script = paths.run.join("network/udhcpc.sh");
-    std::fs::write(&script, network::UDHCPC_SCRIPT)?;
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
-    let Some(wifi) = &settings.wifi else { return Ok(None) };
-    let path = paths.run.join("network/wpa_supplicant.conf");
-    secret_file(&path, &wifi.wpa_supplicant())?;
-    Ok(Some(path))
-}
-
-/// Writes a file that only its owner may read.
-fn secret_file(path: &Path, text: &str) -> Result<()> {
-    let _none = std::fs::remove_file(path).is_err();
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(text.as_bytes()).with_context(|| format!("writing {}", path.display()))
-}
-
-/// Gathers what each program says; one that says nothing for 15 s is silent.
-fn gather(
-    paths: &Paths,
-    clock: &Arc<LinuxClock>,
-    system: Arc<Mutex<SystemStatus>>,
-) -> Box<dyn FnMut() -> Status + Send> {
-    let (pds, guard) = (paths.run.join("pds/status.json"), paths.run.join("timeguard/status.json"));
-    let clock = Arc::clone(clock);
-    Box::new(move || {
-        let (boot_id, now_ns) = (clock.boot_id(), clock.boottime_ns());
-        let pds: Option<Stamped<PdsStatus>> = control::file::read(&pds).ok().flatten();
-        let time: Option<Stamped<TimeStatus>> = control::file::read(&guard).ok().flatten();
-        let mut system = system.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        system.uptime_s = now_ns / 1_000_000_000;
-        Status {
-            pds: pds.filter(|pds| pds.is_fresh(boot_id, now_ns)).map(|pds| pds.status),
-            time: time.filter(|time| time.is_fresh(boot_id, now_ns)).map(|time| time.status),
-            system,
-            ..Status::default()
+/// Passes the wishes of the button on to the supervisor.
+fn wishing(wished: mpsc::Sender<Wish>) -> Box<dyn FnMut(Wish) + Send> {
+    Box::new(move |wish| {
+        if wished.try_send(wish).is_err() {
+            tracing::warn!("too many wishes at once");
         }
     })
 }
 
 /// Writes status and picture for the panel and `perchctl`.
-fn show(paths: &Paths, clock: &Arc<LinuxClock>) -> Box<dyn FnMut(appliance::front::Live) + Send> {
-    let (path, clock) = (paths.run.join("appliance/live.json"), Arc::clone(clock));
+fn show(paths: &Paths, clock: Arc<dyn BootClock>) -> Box<dyn FnMut(Live) + Send> {
+    let path = paths.run.join("appliance/live.json");
     Box::new(move |shown| {
         if let Err(error) = live::write(&path, &shown, clock.boot_id(), clock.boottime_ns()) {
             tracing::warn!(error = &error as &dyn std::error::Error, "the status is not written");

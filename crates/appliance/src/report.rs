@@ -37,6 +37,7 @@ pub fn status(status: &Status) -> String {
     if !found.is_empty() {
         lines.push("  perchctl doctor says what to do.".to_owned());
     }
+    lines.push(format!("Board     {}", system.board.as_deref().unwrap_or("none that Perch knows")));
     lines.push(format!("PDS       {}", pds(status)));
     lines.push(format!(
         "Time      {}",

@@ -424,6 +424,8 @@ pub struct SystemStatus {
     pub hostname: String,
     /// Version of Perch.
     pub version: String,
+    /// The board as its owner knows it; `None` where the machine is no known board, or none is looked for.
+    pub board: Option<String>,
     /// True when this is the simulation, which every page must say.
     pub simulation: bool,
     /// Addresses on the home network, the first one to show.

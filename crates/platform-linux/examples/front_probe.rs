@@ -5,21 +5,45 @@
 
 use std::{env, fs, io, process::ExitCode};
 
-use platform::{Board, DeviceError, Frame};
-use platform_linux::{Front, open_front};
+use platform::{Board, Button, DeviceError, Frame, FrontDevices, Led, Screen};
+use platform_linux::open_front;
+
+/// What the board has and what could be opened.
+struct Front {
+    screen: Option<Box<dyn Screen>>,
+    button: Option<Box<dyn Button>>,
+    led: Option<Box<dyn Led>>,
+    missing: Vec<DeviceError>,
+}
 
 fn main() -> ExitCode {
     let Some(text) = env::args().nth(1).and_then(|path| fs::read_to_string(path).ok()) else {
         return ExitCode::FAILURE;
     };
     let Ok(board) = Board::parse(&text) else { return ExitCode::FAILURE };
-    let mut front = open_front(&board);
+    let mut front = Front::open(&board);
     for line in io::stdin().lines().map_while(Result::ok) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let answer = obey(&mut front, &words).unwrap_or_else(|error| format!("failed: {error}"));
         say(&answer);
     }
     ExitCode::SUCCESS
+}
+
+impl Front {
+    fn open(board: &Board) -> Self {
+        let mut devices = open_front(Some(board));
+        let mut missing = Vec::new();
+        let button = devices.button().unwrap_or_else(|error| {
+            missing.push(error);
+            None
+        });
+        let led = devices.led().unwrap_or_else(|error| {
+            missing.push(error);
+            None
+        });
+        Self { screen: devices.screen(), button, led, missing }
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "a command-line tool: its output is its purpose")]

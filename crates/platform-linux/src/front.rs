@@ -9,7 +9,7 @@ use gpiocdev::{
     line::{Bias, EdgeDetection, EdgeKind, EventClock, Value},
 };
 use platform::{
-    Board, Button, DeviceError, Edge, Led, Screen,
+    Board, Button, DeviceError, Edge, FrontDevices, Led, Screen,
     board::{Gpio, LineWiring},
 };
 use rppal::gpio::{InputPin, OutputPin, Trigger};
@@ -22,29 +22,33 @@ const DEBOUNCE: Duration = Duration::from_millis(10);
 /// Name under which the kernel lists our lines.
 const CONSUMER: &str = "perch";
 
-/// What the front of the box has.
-#[derive(Debug, Default)]
-pub struct Front {
-    /// The display; absent when the board names none.
-    pub screen: Option<Box<dyn Screen>>,
-    /// The button; absent when the board names none or it could not be opened.
-    pub button: Option<Box<dyn Button>>,
-    /// The light, likewise.
-    pub led: Option<Box<dyn Led>>,
-    /// Why something that the board names is absent.
-    pub missing: Vec<DeviceError>,
+/// The front of a board, as its `board.toml` wires it.
+#[derive(Clone, Debug)]
+pub struct LinuxFront {
+    board: Option<Board>,
 }
 
-/// Opens screen, button and light as the board names them. Nothing missing is a failure.
+/// Gives what opens screen, button and light as the board names them; a machine that is no known board has none.
 #[must_use]
-pub fn open_front(board: &Board) -> Front {
-    let mut missing = Vec::new();
-    let mut keep = |error: DeviceError| missing.push(error);
-    let screen: Option<Box<dyn Screen>> =
-        board.screen.clone().map(|wiring| Box::new(LinuxScreen::new(wiring)) as Box<dyn Screen>);
-    let button = board.button.as_ref().and_then(|line| open_button(board.gpio, line).map_err(&mut keep).ok());
-    let led = board.led.as_ref().and_then(|line| open_led(board.gpio, line).map_err(&mut keep).ok());
-    Front { screen, button, led, missing }
+pub fn open_front(board: Option<&Board>) -> LinuxFront {
+    LinuxFront { board: board.cloned() }
+}
+
+impl FrontDevices for LinuxFront {
+    fn screen(&mut self) -> Option<Box<dyn Screen>> {
+        let wiring = self.board.as_ref()?.screen.clone()?;
+        Some(Box::new(LinuxScreen::new(wiring)))
+    }
+
+    fn button(&mut self) -> Result<Option<Box<dyn Button>>, DeviceError> {
+        let Some(board) = &self.board else { return Ok(None) };
+        board.button.as_ref().map(|line| open_button(board.gpio, line)).transpose()
+    }
+
+    fn led(&mut self) -> Result<Option<Box<dyn Led>>, DeviceError> {
+        let Some(board) = &self.board else { return Ok(None) };
+        board.led.as_ref().map(|line| open_led(board.gpio, line)).transpose()
+    }
 }
 
 fn open_button(gpio: Gpio, line: &LineWiring) -> Result<Box<dyn Button>, DeviceError> {

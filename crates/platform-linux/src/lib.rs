@@ -26,7 +26,7 @@ pub use disk::{
     LinuxDisk, LinuxDiskError, LinuxDiskHealth, LinuxDisks, LinuxSpeedTest, LinuxTrim, classify,
     facts_of_disk, whole_disk_of, written_bytes,
 };
-pub use front::{Front, open_front};
+pub use front::{LinuxFront, open_front};
 pub use gauges::LinuxGauges;
 pub use kernel_log::LinuxKernelLog;
 pub use kernel_time::{KernelTime, KernelTimeError, KernelVerdict, read_kernel_time};

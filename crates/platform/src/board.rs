@@ -123,6 +123,13 @@ pub struct Memory {
     pub timeguard_mib: u32,
 }
 
+impl Default for Memory {
+    /// The limits on a machine that is no known board: those of the smallest that is.
+    fn default() -> Self {
+        Self { pds_mib: 192, panel_mib: 48, timeguard_mib: 24 }
+    }
+}
+
 /// Sizes of the boot medium's partitions, MiB. The data partition takes the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

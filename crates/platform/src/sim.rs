@@ -17,7 +17,7 @@ pub use clock::{SimClock, trusted_clock};
 pub use disk::SimDisk;
 pub use disks::SimDisks;
 pub use ntp::{SimNtpFault, SimNtpReply, SimNtpServer};
-pub use panel::{SimButton, SimLed, SimPower, SimScreen};
+pub use panel::{SimButton, SimFront, SimLed, SimPower, SimScreen};
 pub use random::Random;
 pub use rtc::SimRtc;
 

@@ -14,6 +14,7 @@ use appliance::front::{Desk, Display, Wish};
 use control::status::PdsState;
 use control::{PdsStatus, Status, SystemStatus};
 use panel::{Live, Press};
+use platform::sim::SimFront;
 use platform::time::BootClock;
 use platform::{Disk, Screen};
 use tokio::net::TcpListener;
@@ -183,9 +184,10 @@ impl Appliance {
             panel::run(panel_config, live_taken, stop).await;
             Ok(())
         });
-        let front = Front { live, presses: presses_taken, desk };
+        let screen = screen(args, &addresses);
+        let drawn = screen.is_some();
+        let front = Front { live, presses: presses_taken, desk, screen };
         let display = display(args, host, &world, &addresses, watched.clone(), front);
-        let drawn = display.screen.is_some();
         draw(display, tasks, shutdown);
         Ok(Self { world, addresses, status: watched, presses, drawn })
     }
@@ -299,6 +301,7 @@ struct Front {
     live: watch::Sender<Live>,
     presses: mpsc::Receiver<Press>,
     desk: Arc<Desk>,
+    screen: Option<Box<dyn Screen>>,
 }
 
 /// Lets the screen's thread run until `shutdown`.
@@ -358,11 +361,11 @@ fn display(
     };
     Display {
         gather: Box::new(gather),
-        screen: screen(args, addresses),
+        picture_is_screen: front.screen.is_none(),
+        devices: Box::new(SimFront { screen: front.screen, ..SimFront::default() }),
         button: None,
-        led: None,
         show: Box::new(move |shown| drop(front.live.send_replace(shown))),
-        presses: front.presses,
+        presses: Some(front.presses),
         desk: front.desk,
         wish: Box::new(wish),
         // A picture on a computer does not burn in: it never rests.

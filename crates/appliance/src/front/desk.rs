@@ -40,6 +40,17 @@ impl Desk {
         Self { inner: Mutex::new(inner), started: Instant::now() }
     }
 
+    /// Takes what works now of screen and button.
+    pub fn set_means(&self, screen: bool, button: bool) {
+        self.lock().presence.set_means(screen, button);
+    }
+
+    /// Tells whether the box can show a code to whoever stands before it.
+    #[must_use]
+    pub fn shows_codes(&self) -> bool {
+        self.lock().presence.shows_codes()
+    }
+
     /// Milliseconds since the desk was made: the clock of everything at the front.
     #[must_use]
     pub fn now_ms(&self) -> u64 {

@@ -4,6 +4,7 @@
 
 pub mod desk;
 pub mod gesture;
+mod painter;
 pub mod policy;
 pub mod presence;
 pub mod run;

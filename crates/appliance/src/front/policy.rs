@@ -60,7 +60,7 @@ pub struct Step {
 #[derive(Debug)]
 pub struct Front {
     view: View,
-    /// Whether the box has a screen of its own.
+    /// Whether codes belong on the box's own screen only, and not on the picture that others see.
     own_screen: bool,
     /// The present hold has done what it does.
     spent: bool,

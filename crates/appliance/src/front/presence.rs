@@ -92,6 +92,17 @@ impl Presence {
         Self { means: Means { secret, ..means }, asked: None, locked_until_ms: 0 }
     }
 
+    /// Takes what works now: a screen that was pulled out shows nobody what is asked.
+    pub fn set_means(&mut self, screen: bool, button: bool) {
+        (self.means.screen, self.means.button) = (screen, button);
+    }
+
+    /// Tells whether a code can be shown after a press.
+    #[must_use]
+    pub fn shows_codes(&self) -> bool {
+        self.means.screen && self.means.button
+    }
+
     /// Somebody asks for a deed. Gives the ways to prove that the owner wants it; `code` is a fresh one.
     ///
     /// # Errors
@@ -157,10 +168,10 @@ impl Presence {
         self.asked = None;
     }
 
-    /// What the screen shows instead of its pages, if anything.
+    /// What the screen shows instead of its pages, if anything; nothing on a box without a screen that works.
     pub fn page(&mut self, now_ms: u64) -> Option<DeedPage> {
         self.forget_old(now_ms);
-        let asked = self.asked.as_ref()?;
+        let asked = self.asked.as_ref().filter(|_| self.means.screen)?;
         let left_ms = PROVE_WITHIN_MS.saturating_sub(now_ms.saturating_sub(asked.since_ms));
         Some(DeedPage {
             deed: asked.deed.clone(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use control::request::{Deed, Proof};
 use control::{Status, TimeStatus};
-use platform::sim::{SimButton, SimScreen};
+use platform::sim::{SimButton, SimFront, SimScreen};
 use platform::{CodeOffer, CodeScreen, Frame, Screen, ShownCode};
 
 use super::gesture::Gestures;
@@ -218,17 +218,21 @@ struct Running {
 
 impl Running {
     fn start(screen: Option<SimScreen>, button: Option<SimButton>) -> Self {
+        Self::with(screen.map(|screen| Box::new(screen) as Box<dyn Screen>), button)
+    }
+
+    fn with(screen: Option<Box<dyn Screen>>, button: Option<SimButton>) -> Self {
         let (presses, taken) = mpsc::channel();
         let (wished, wishes) = mpsc::channel();
         let (seen, stop) = (Arc::new(Mutex::new(Live::default())), Arc::new(AtomicBool::new(false)));
         let (desk, into, began) = (Arc::new(Desk::new(BOTH)), Arc::clone(&seen), Instant::now());
         let display = Display {
             gather: Box::new(Status::default),
-            screen: screen.map(|screen| Box::new(screen) as Box<dyn Screen>),
-            button: button.map(|button| Box::new(button) as Box<dyn platform::Button>),
-            led: None,
+            picture_is_screen: screen.is_none(),
+            devices: Box::new(SimFront { screen, button, led: None }),
+            button: None,
             show: Box::new(move |live| *into.lock().unwrap() = live),
-            presses: taken,
+            presses: Some(taken),
             desk: Arc::clone(&desk),
             wish: Box::new(move |wish| wished.send(wish).unwrap()),
             blank_after_ms: None,
@@ -277,7 +281,7 @@ fn a_code_shows_on_the_screen_after_the_press_and_never_on_the_panel_beside_it()
         if has_screen {
             let elsewhere = draw_code(&CodePage::Elsewhere, &status);
             running.until(|frame| *frame == elsewhere);
-            assert!(alike(&screen.last().unwrap(), &shown));
+            running.until(|_| screen.last().is_some_and(|last| alike(&last, &shown)));
         } else {
             running.until(|frame| alike(frame, &shown));
         }
@@ -297,6 +301,44 @@ fn edges_of_a_real_button_turn_pages_and_a_broken_screen_stops_nothing() {
     button.press(1_000_000, Duration::from_millis(100));
     running.until(|frame| *frame == draw(Page::Trouble(1), &Status::default()));
     assert_eq!(screen.shown(), 0);
+}
+
+#[test]
+fn a_box_whose_screen_was_pulled_out_shows_no_codes_and_asks_for_no_proof() {
+    let screen = SimScreen::new();
+    let running = Running::start(Some(screen.clone()), Some(SimButton::new()));
+    running.until(|_| running.desk.shows_codes());
+    screen.set_broken(true);
+    running.until(|_| !running.desk.shows_codes());
+    assert_eq!(running.desk.ask(Deed::FactoryReset, "123456".to_owned()), Err(NotProven::NoMeans));
+}
+
+/// A screen whose bus never answers, until the test is over.
+#[derive(Debug)]
+struct Hung(Mutex<mpsc::Receiver<()>>);
+
+impl Screen for Hung {
+    fn show(&mut self, _: &Frame) -> Result<(), platform::DeviceError> {
+        let _over = self.0.lock().unwrap().recv().is_err();
+        Ok(())
+    }
+
+    fn set_lit(&mut self, _: bool) -> Result<(), platform::DeviceError> {
+        self.show(&Frame::new())
+    }
+}
+
+#[test]
+fn a_bus_that_hangs_holds_neither_the_button_nor_the_end() {
+    let button = SimButton::new();
+    let (_over, hangs) = mpsc::channel();
+    let running = Running::with(Some(Box::new(Hung(Mutex::new(hangs)))), Some(button.clone()));
+    running.until(|frame| *frame == draw(Page::Trouble(0), &Status::default()));
+    button.press(1_000_000, Duration::from_millis(100));
+    running.until(|frame| *frame == draw(Page::Trouble(1), &Status::default()));
+    let begun = Instant::now();
+    drop(running);
+    assert!(begun.elapsed() < PATIENCE / 2);
 }
 
 #[test]

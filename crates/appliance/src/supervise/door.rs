@@ -25,8 +25,6 @@ pub struct Door {
     pub desk: Arc<Desk>,
     /// Where deeds go that are to be done.
     pub deeds: mpsc::Sender<Deed>,
-    /// Whether the box has a screen and a button for codes.
-    pub shows_codes: bool,
 }
 
 impl Door {
@@ -66,8 +64,8 @@ impl Door {
 
     /// The texts come from a program that faces the internet: only known words and plain characters reach the screen.
     fn offer(&self, purpose: &str, account: String, code: String) -> Reply {
-        if !self.shows_codes {
-            return refused("this box has no screen or no button");
+        if !self.desk.shows_codes() {
+            return refused("this box has no screen or no button that works now");
         }
         let plain = |text: &str, chars_max| {
             (1..=chars_max).contains(&text.len())
@@ -111,7 +109,7 @@ mod tests {
         let (deeds, done) = mpsc::channel(1);
         let desk = Arc::new(Desk::new(Means { screen: true, button: true, secret: None }));
         let users = Users { pds: user(PDS), guard: user(802), panel: user(PANEL) };
-        (Door { users, desk, deeds, shows_codes: true }, done)
+        (Door { users, desk, deeds }, done)
     }
 
     fn code(purpose: &str, account: &str) -> Request {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use control::request::{Deed, Reply, Request};
-use control::{SystemStatus, socket};
+use control::socket;
 use platform::process::{Exit, Launch, ProcessId};
 use platform::{Power, PowerRequest, Processes, Watchdog};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -23,6 +23,7 @@ use super::erase;
 use super::policy::{Action, Input, Supervisor};
 use crate::children::{self, Paths, Program};
 use crate::front::Wish;
+use crate::gather::OwnStatus;
 use crate::network::{self, Lease};
 
 /// Time between two looks: the longest that an end goes unseen when its signal is lost.
@@ -56,7 +57,7 @@ pub struct Box_ {
     /// Why only the most needed programs run, if so.
     pub safe_mode: Option<String>,
     /// What pages show of the box; the driver fills in programs and network.
-    pub system: Arc<Mutex<SystemStatus>>,
+    pub own: OwnStatus,
     /// Wishes of the button.
     pub wishes: mpsc::Receiver<Wish>,
     /// Deeds that were proven at the door.
@@ -161,15 +162,17 @@ impl Driver {
         self.collect();
         self.feed(Input::Tick);
         let children = self.supervisor.report(self.now_ms());
-        let mut system = self.parts.system.lock().unwrap_or_else(PoisonError::into_inner);
-        system.children = children;
-        system.network_up = self.leases.values().any(|lease| lease.address.is_some());
-        system.addresses = self
+        let addresses: Vec<String> = self
             .leases
             .values()
             .filter_map(|lease| lease.address)
             .map(|address| address.to_string())
             .collect();
+        self.parts.own.change(|status| {
+            status.system.children = children;
+            status.system.network_up = !addresses.is_empty();
+            status.system.addresses = addresses;
+        });
     }
 
     fn collect(&mut self) {

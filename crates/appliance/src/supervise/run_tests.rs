@@ -5,7 +5,6 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use control::SystemStatus;
 use control::request::Deed;
 use control::users::{User, Users};
 use platform::board::Memory;
@@ -17,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::run::{Box_, run};
 use crate::children::{self, Paths};
+use crate::gather::OwnStatus;
 
 /// Programs whose ends the test decides.
 #[derive(Clone, Debug, Default)]
@@ -67,8 +67,7 @@ async fn an_ended_program_is_back_with_its_last_words_and_a_deed_ends_all_in_ord
     let paths = Paths { bin: "/usr/bin".into(), run: folder.path().into(), data: folder.path().join("data") };
     let users = Users { panel: Some(User { uid: 803, gid: 803 }), ..Users::default() };
     let memory = Memory { pds_mib: 1, panel_mib: 1, timeguard_mib: 1 };
-    let (fakes, power, system) =
-        (Fakes::default(), SimPower::default(), Arc::<Mutex<SystemStatus>>::default());
+    let (fakes, power, own) = (Fakes::default(), SimPower::default(), OwnStatus::default());
     let (_wish, wishes) = mpsc::channel(1);
     let (deed, deeds) = mpsc::channel(1);
     let parts = Box_ {
@@ -80,7 +79,7 @@ async fn an_ended_program_is_back_with_its_last_words_and_a_deed_ends_all_in_ord
         interfaces: None,
         wifi_file: None,
         safe_mode: None,
-        system: Arc::clone(&system),
+        own: own.clone(),
         wishes,
         deeds,
     };
@@ -90,7 +89,7 @@ async fn an_ended_program_is_back_with_its_last_words_and_a_deed_ends_all_in_ord
     until("the first start", || started().len() == 1).await;
     fakes.inner.lock().unwrap().ended.push_back((ProcessId(100), Exit::Code(1)));
     until("the second start", || started().len() == 2).await;
-    let why = || system.lock().unwrap().children.first().and_then(|child| child.why.clone());
+    let why = || own.get().system.children.first().and_then(|child| child.why.clone());
     until("the reason", || why().is_some()).await;
     assert_eq!(why().as_deref(), Some("ended with code 1: port 8080 is taken"));
     deed.send(Deed::PowerOff).await.unwrap();

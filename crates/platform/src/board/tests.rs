@@ -1,6 +1,6 @@
 //! Every board in the tree reads, and a wrong one is refused with the reason.
 
-use super::{Board, BoardError};
+use super::{Board, BoardError, Memory};
 
 fn boards() -> Vec<(String, String)> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../board");
@@ -24,6 +24,19 @@ fn every_board_in_the_tree_reads() {
     for (name, text) in boards {
         Board::parse(&text).unwrap_or_else(|error| panic!("{name}: {error:?}"));
     }
+}
+
+#[test]
+fn a_machine_that_is_no_board_gets_what_the_smallest_board_gets() {
+    let all: Vec<Memory> =
+        boards().iter().map(|(_, text)| Board::parse(text).expect("it reads").memory).collect();
+    let least = |of: fn(&Memory) -> u32| all.iter().map(of).min().expect("there are boards");
+    let smallest = Memory {
+        pds_mib: least(|memory| memory.pds_mib),
+        panel_mib: least(|memory| memory.panel_mib),
+        timeguard_mib: least(|memory| memory.timeguard_mib),
+    };
+    assert_eq!(Memory::default(), smallest);
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! The front of the box: a screen that remembers, a button pressed by hand, a light, a power switch that waits.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::out_of_order;
-use crate::{Button, DeviceError, Edge, Frame, Led, Power, PowerRequest, Screen};
+use crate::{Button, DeviceError, Edge, Frame, FrontDevices, Led, Power, PowerRequest, Screen};
 
 /// Frames that a screen remembers; a story of one test shows fewer.
 const FRAMES_MAX: usize = 64;
@@ -93,6 +94,7 @@ impl Screen for SimScreen {
 #[derive(Clone, Debug, Default)]
 pub struct SimButton {
     edges: Arc<Mutex<VecDeque<Edge>>>,
+    broken: Arc<AtomicBool>,
     held_at_boot: bool,
 }
 
@@ -116,14 +118,25 @@ impl SimButton {
         edges.push_back(Edge { down: true, boottime_ns });
         edges.push_back(Edge { down: false, boottime_ns: up_ns });
     }
+
+    /// Lets its line fail, or work again.
+    pub fn set_broken(&self, broken: bool) {
+        self.broken.store(broken, Ordering::Relaxed);
+    }
+
+    fn check(&self, operation: &'static str) -> Result<(), DeviceError> {
+        if self.broken.load(Ordering::Relaxed) { Err(out_of_order("button", operation)) } else { Ok(()) }
+    }
 }
 
 impl Button for SimButton {
     fn next_edge(&mut self) -> Result<Option<Edge>, DeviceError> {
+        self.check("read an edge")?;
         Ok(self.edges.lock().unwrap_or_else(PoisonError::into_inner).pop_front())
     }
 
     fn is_down(&mut self) -> Result<bool, DeviceError> {
+        self.check("read its line")?;
         Ok(self.held_at_boot)
     }
 }
@@ -146,6 +159,33 @@ impl Led for SimLed {
     fn set(&mut self, on: bool) -> Result<(), DeviceError> {
         *self.on.lock().unwrap_or_else(PoisonError::into_inner) = on;
         Ok(())
+    }
+}
+
+/// A front with these devices; the screen is handed out once.
+#[derive(Debug, Default)]
+pub struct SimFront {
+    /// The screen.
+    pub screen: Option<Box<dyn Screen>>,
+    /// The button.
+    pub button: Option<SimButton>,
+    /// The light.
+    pub led: Option<SimLed>,
+}
+
+impl FrontDevices for SimFront {
+    fn screen(&mut self) -> Option<Box<dyn Screen>> {
+        self.screen.take()
+    }
+
+    fn button(&mut self) -> Result<Option<Box<dyn Button>>, DeviceError> {
+        let Some(button) = &self.button else { return Ok(None) };
+        button.check("open")?;
+        Ok(Some(Box::new(button.clone())))
+    }
+
+    fn led(&mut self) -> Result<Option<Box<dyn Led>>, DeviceError> {
+        Ok(self.led.clone().map(|led| Box::new(led) as Box<dyn Led>))
     }
 }
 
