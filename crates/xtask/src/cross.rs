@@ -30,7 +30,7 @@ const TOOLS: &[&str] = &[
 const PROBES: &[(&str, &str)] = &[("platform-linux", "front_probe"), ("platform-linux", "clock_probe")];
 
 /// Programs that stay on the developer's machine.
-const TOOLS_OF_OURS: &[&str] = &["xtask", "bench", "crashfs", "testbed", "powercut"];
+const TOOLS_OF_OURS: &[&str] = &["xtask", "bench", "crashfs", "testbed", "powercut", "image"];
 
 /// What the emulated program links. `libc6:arm64` and not the copy for cross compilers: a threaded program that is
 /// run with that one spins for ever in `pthread_create` under QEMU 7.2 and 10.0.

@@ -38,7 +38,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bench", &["atproto"]),
     ("testbed", &["platform"]),
     ("powercut", &["atproto", "store", "crashfs", "bench", "testbed"]),
-    ("xtask", &["bench", "testbed"]),
+    ("image", &["platform"]),
+    ("xtask", &["platform", "bench", "testbed", "image"]),
 ];
 
 /// Packages that talk HTTP, TLS or SQL: the process that runs as root links none of them.
