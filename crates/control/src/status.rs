@@ -132,6 +132,15 @@ pub enum MailState {
     },
 }
 
+/// Sequence numbers that are never used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The newest number before.
+    pub from: u64,
+    /// The number after which events go on.
+    pub to: u64,
+}
+
 /// The PDS.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -148,6 +157,8 @@ pub struct PdsStatus {
     pub last_post_unix_us: Option<u64>,
     /// Sequence number of the newest event; 0 when there is none.
     pub last_seq: u64,
+    /// Sequence numbers that this start left out, because the disk with later data was given up.
+    pub left_out: Option<LeftOut>,
     /// Who follows the firehose now: relays and tools.
     pub subscribers: u64,
     /// How mail stands.

@@ -138,9 +138,21 @@ fn server_rows(status: &Status) -> Rows {
         ("Accounts", count(pds.accounts, "account")),
         ("Mail", mail(&pds.mail)),
         ("Last post", last),
-        ("Events so far", pds.last_seq.to_string()),
+        ("Events so far", events(pds)),
         ("Relays", relays(pds)),
     ]
+}
+
+/// The newest number; not all numbers have an event when a disk was given up.
+fn events(pds: &control::PdsStatus) -> String {
+    match pds.left_out {
+        None => pds.last_seq.to_string(),
+        Some(left_out) => format!(
+            "{}; {} numbers were left out, since the disk with later data was given up",
+            pds.last_seq,
+            left_out.to.saturating_sub(left_out.from)
+        ),
+    }
 }
 
 /// Each relay with how it stands; one without advice is in order, or not asked yet.

@@ -244,10 +244,19 @@ async fn open(config: &Config, platform: &Platform) -> Result<Store, RunError> {
     settings.limits.blob_bytes_max = config.blob_bytes_max;
     settings.limits.import_bytes_max = config.import_bytes_max;
     let opened = tokio::task::spawn_blocking(move || Store::open(settings)).await.map_err(RunError::Task)?;
-    opened.map_err(|e| match e {
+    let store = opened.map_err(|e| match e {
         OpenError::OtherPlc { stored, asked } => RunError::OtherPlc { remembered: stored, asked },
         other => RunError::Open(other),
-    })
+    })?;
+    if let Some(given_up) = store.given_up() {
+        tracing::warn!(
+            from = given_up.from,
+            to = given_up.to,
+            "the disk with later data was given up: numbers go on after all that it can have sent, and every account is \
+             announced anew as soon as the clock is trusted"
+        );
+    }
+    Ok(store)
 }
 
 async fn assemble(

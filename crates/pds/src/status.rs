@@ -2,7 +2,10 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use control::{PdsStatus, status::PdsState};
+use control::{
+    PdsStatus,
+    status::{LeftOut, PdsState},
+};
 use tokio::sync::watch;
 
 use crate::app::Shared;
@@ -36,6 +39,7 @@ pub(crate) async fn keep(app: Shared, status: watch::Sender<PdsStatus>) {
                 accounts,
                 last_post_unix_us: last_post_unix_us.or(current.last_post_unix_us),
                 last_seq,
+                left_out: app.store.given_up().map(|gone| LeftOut { from: gone.from, to: gone.to }),
                 subscribers: u64::try_from(app.subscribers.count()).unwrap_or(u64::MAX),
                 refuses_writes,
                 repos_to_repair: care.repos_to_repair,

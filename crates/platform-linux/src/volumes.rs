@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use platform::disk::{AttachedDisk, Content, FileSystem, Partition};
 use platform::volumes::{
-    CheckResult, Holds, IDENTITY_BYTES_MAX, IDENTITY_FILE, MountPlace, SeenDisk, SeenVolume, VolumeError,
-    VolumeId, Volumes,
+    CheckResult, Holds, IDENTITY_BYTES_MAX, IDENTITY_FILE, MountPlace, SEQUENCE_JUMP_FILE, SeenDisk,
+    SeenVolume, VolumeError, VolumeId, Volumes,
 };
 use platform::{DeviceError, DiskKind, Disks};
 
@@ -38,8 +38,8 @@ const PROGRAMS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// Bytes that are cleared at both ends of a disk, so that no old table or file system shows through.
 const CLEARED_BYTES: u64 = 1024 * 1024;
 
-/// Name of the word to the PDS that others may have seen larger sequence numbers, in its folder.
-const JUMP_FILE: &str = "pds/sequence-jump";
+/// The folder of the PDS in the data.
+const PDS_FOLDER: &str = "pds";
 
 /// The disks of this machine, as the storage policy handles them.
 #[derive(Debug)]
@@ -378,14 +378,11 @@ impl Volumes for LinuxVolumes {
     }
 
     fn note_jump(&mut self, volume: &VolumeId) -> Result<(), VolumeError> {
+        let note = format!("{}\n", VolumeId::random(self.random()?));
         self.in_folder(volume, |folder| {
-            let path = folder.join(JUMP_FILE);
+            let pds = folder.join(PDS_FOLDER);
             // Without a folder of the PDS there are no numbers that anybody could have seen.
-            if path.parent().is_some_and(Path::is_dir) {
-                replace(&path, b"a disk was given up\n")
-            } else {
-                Ok(())
-            }
+            if pds.is_dir() { replace(&pds.join(SEQUENCE_JUMP_FILE), note.as_bytes()) } else { Ok(()) }
         })
     }
 

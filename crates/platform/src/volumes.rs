@@ -15,6 +15,14 @@ pub const IDENTITY_FILE: &str = "perch-data.json";
 /// Largest identity file that is read, bytes: ours have about 500.
 pub const IDENTITY_BYTES_MAX: u64 = 4096;
 
+/// Name of the note to the PDS that this copy goes on after a later one was given up, in the folder of the PDS.
+///
+/// Its content is another one each time, so that a note is obeyed once, however often it is read.
+pub const SEQUENCE_JUMP_FILE: &str = "sequence-jump";
+
+/// Largest such note that is read, bytes: ours have 37.
+pub const SEQUENCE_JUMP_BYTES_MAX: u64 = 128;
+
 /// The partition's own UUID, lower case: `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` of a GPT, `xxxxxxxx-04` of an MBR.
 ///
 /// Read from the table on the disk, not from what the kernel remembers of it.
@@ -202,7 +210,8 @@ pub trait Volumes: Send + std::fmt::Debug {
     /// [`VolumeError`]; the old content or the new one is there then, never a mixture.
     fn mark(&mut self, volume: &VolumeId, identity: &[u8]) -> Result<(), VolumeError>;
 
-    /// Leaves word for the PDS, durably, that others may have seen larger sequence numbers than this copy holds.
+    /// Leaves word for the PDS, durably, that others may have seen larger sequence numbers than this copy holds: the
+    /// note [`SEQUENCE_JUMP_FILE`] with a new random content. Does nothing where there is no PDS yet.
     ///
     /// # Errors
     /// [`VolumeError`].

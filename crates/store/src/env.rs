@@ -34,6 +34,8 @@ pub(crate) struct Env {
     room: Room,
     /// Bytes of frames in the event log: counted by the first maintenance, and from then on kept up.
     pub(crate) event_bytes: AtomicU64,
+    /// Every account is still to be announced after a later copy was given up.
+    pub(crate) owes_announcements: AtomicBool,
     /// Uploads between their rename and their row.
     pub(crate) in_flight: InFlight,
     /// Distinguishes TIDs made here from others', 10 bits.
@@ -55,6 +57,7 @@ impl Env {
             nodes,
             room: Room::default(),
             event_bytes: AtomicU64::new(0),
+            owes_announcements: AtomicBool::new(false),
             in_flight: InFlight::default(),
             clock_id,
             config,

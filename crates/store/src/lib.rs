@@ -63,7 +63,7 @@ pub use lexicon::{LEXICONS_KEPT, StoredLexicon};
 pub use lifecycle::Announcement;
 pub use maintain::Maintained;
 pub use read::{ANSWER_BYTES_MAX, Ahead, Counts, Reader, StoredRecord};
-pub use sequence::{JUMP_MAX, Jump, SEQ_MAX};
+pub use sequence::{GivenUp, JUMP_MAX, Jump, SEQ_MAX};
 pub use session::{AppPassword, NewRefreshToken, Rotated};
 pub use write::{
     COMMIT_BYTES_MAX, Change, CommitMeta, OPS_MAX, Op, Outcome, Record, WriteRequest, WriteResult,
@@ -96,6 +96,8 @@ pub(crate) struct Inner {
     pub(crate) counted: AtomicBool,
     /// Whether files without a row have been looked for since the start.
     pub(crate) swept: AtomicBool,
+    /// Numbers that the opening left out.
+    given_up: Option<GivenUp>,
 }
 
 impl Inner {

@@ -419,8 +419,18 @@ pub(crate) fn repair(tx: &mut Tx<'_>, did: &Did) -> Result<CommitMeta, StoreErro
         Ok(rev) => rev,
         Err(_) => Tid::at(now, tx.env.clock_id),
     };
+    sign_anew(tx, account, rev, now)
+}
+
+/// Signs the present tree with this revision, and announces it.
+pub(crate) fn sign_anew(
+    tx: &mut Tx<'_>,
+    account: Account,
+    rev: Tid,
+    now: TrustedTime,
+) -> Result<CommitMeta, StoreError> {
     let key = tx.signing_key(&account)?;
-    let (cid, block) = atproto::repo::sign(did, account.head.data, rev, &key);
+    let (cid, block) = atproto::repo::sign(&account.did, account.head.data, rev, &key);
     let number = tid_to_sql(rev);
     tx.set(
         "UPDATE repo SET commit_block = ?2, rev = ?3 WHERE id = ?1",

@@ -1,7 +1,7 @@
 //! Opening a store: the folder, the lock, the database, and what a cut left behind.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use rusqlite::Connection;
@@ -15,7 +15,7 @@ use crate::files::{FolderLock, make_dirs};
 use crate::schema::{self, Role};
 use crate::tree::{self, FreshNodes};
 use crate::writer::Writer;
-use crate::{Inner, READERS, Store, export};
+use crate::{Inner, READERS, Store, export, sequence};
 
 /// Room in SQLite's log file beyond the size at which it is checkpointed, bytes: the largest batch of one commit.
 const LOG_SLACK_BYTES: u64 = 256 * 1024;
@@ -41,6 +41,8 @@ impl Store {
         schema::migrate(&mut conn, &path)?;
         schema::bind_plc(&conn, &config.plc_url)?;
         schema::count_start(&conn)?;
+        // After the count, whose commit has synced what an earlier start left.
+        let given_up = sequence::obey_note(&mut conn, &config)?;
 
         let last_seq = last_seq(&conn)?;
         let nodes = FreshNodes::default();
@@ -48,6 +50,7 @@ impl Store {
         let env = Arc::new(Env::new(config, Events::new(last_seq), nodes, clock_id()?));
         clean_up(&conn, &env)?;
         env.settle_quarantine(&conn)?;
+        env.owes_announcements.store(sequence::owes_announcements(&conn)?, Ordering::Relaxed);
 
         let (writer, handle) = Writer::new(conn, lock, Arc::clone(&env), trees, last_seq + 1)?;
         let thread = std::thread::Builder::new()
@@ -65,6 +68,7 @@ impl Store {
             numbers: AtomicU64::new(0),
             counted: AtomicBool::new(false),
             swept: AtomicBool::new(false),
+            given_up,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -123,8 +127,8 @@ fn lay_out_log(config: &Config, path: &Path) -> Result<(), StoreError> {
     config.files.sync_dir(&config.dir).map_err(StoreError::file("syncing the folder", &config.dir))
 }
 
-/// The newest number ever used: pruning keeps the newest event, and a restore may have set a floor.
-fn last_seq(conn: &Connection) -> Result<u64, StoreError> {
+/// The newest number ever used: pruning keeps the newest event, and a jump may have set a floor.
+pub(crate) fn last_seq(conn: &Connection) -> Result<u64, StoreError> {
     let stored: i64 = conn
         .query_row("SELECT coalesce(max(seq), 0) FROM event", [], |row| row.get(0))
         .map_err(StoreError::db("reading the newest event"))?;

@@ -5,6 +5,7 @@ mod backlinks;
 mod blobs;
 mod exports;
 mod full_disk;
+mod given_up;
 mod growth;
 mod holds;
 mod identities;

@@ -28,7 +28,7 @@ pub use atproto::event::BLOCKS_BYTES_MAX as COMMIT_BYTES_MAX;
 /// How far a repo's last rev may lie ahead of trusted time and still be followed at once, microseconds.
 ///
 /// 5 s is the bound of trusted time itself: two trusted readings may differ by so much.
-const REV_AHEAD_FOLLOWED_US: u64 = 5_000_000;
+pub(crate) const REV_AHEAD_FOLLOWED_US: u64 = 5_000_000;
 
 /// How far it may lie ahead and simply be waited for, microseconds. Beyond, waiting is no answer for a client, and at
 /// five minutes relays begin to drop commits: the repo needs repair.
@@ -247,6 +247,12 @@ pub(crate) fn next_rev(last: Tid, now: TrustedTime, clock_id: u16) -> Result<Tid
         return Err(StoreError::RevAhead { retry_after_s: u32::try_from(wait_s).unwrap_or(u32::MAX) });
     }
     Err(StoreError::RepoNeedsRepair { ahead_s: ahead_us / 1_000_000 })
+}
+
+/// Gives a revision after the last one and so far ahead of the time; `None` when there is none after the last one.
+pub(crate) fn rev_past(last: Tid, now: TrustedTime, lead_us: u64, clock_id: u16) -> Option<Tid> {
+    let ahead = Tid::from_micros(now.unix_micros().saturating_add(lead_us), clock_id);
+    if ahead > last { Some(ahead) } else { last.next_after() }
 }
 
 fn commit(

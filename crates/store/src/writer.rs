@@ -18,6 +18,7 @@ use crate::env::Env;
 use crate::error::StoreError;
 use crate::event::Event;
 use crate::files::FolderLock;
+use crate::sequence;
 use crate::tree::Trees;
 
 /// Jobs that may wait. Far more than clients of a home server have under way; a bigger queue would only hide overload.
@@ -255,6 +256,9 @@ impl Writer {
             tx.spare_file(&path)?;
         }
         let mut answers = Vec::new();
+        if let Some(owed) = owed(&self.env) {
+            answers.push(run_job(&mut tx, owed)?);
+        }
         let mut next = Some(first);
         while let Some(job) = next.take() {
             answers.push(run_job(&mut tx, job)?);
@@ -359,6 +363,31 @@ impl Writer {
         tx.flush_all()?;
         execute(&self.conn, "COMMIT")
     }
+}
+
+/// The announcements that are owed, as a job that goes before all others; `None` when nothing is, or the time is not
+/// known: then nobody else can sign or announce anything either.
+fn owed(env: &Arc<Env>) -> Option<Job> {
+    if !env.owes_announcements.load(Ordering::Relaxed) || env.now().is_err() {
+        return None;
+    }
+    let env = Arc::clone(env);
+    let run = move |tx: &mut Tx<'_>| {
+        let result = sequence::announce_owed(tx);
+        let keep = result.is_ok();
+        let answer = move |undone: Option<StoreError>| match (result, undone) {
+            (Ok(accounts), None) => {
+                env.owes_announcements.store(false, Ordering::Relaxed);
+                tracing::info!(accounts, "every account is announced anew, since later data was given up");
+            }
+            (Ok(_), Some(error)) | (Err(error), _) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the accounts are not announced anew yet");
+            }
+        };
+        Done { keep, answer: Box::new(answer) }
+    };
+    Some(Job { run: Box::new(run) })
 }
 
 /// Runs one job in a savepoint of its own.

@@ -163,6 +163,10 @@ impl Care {
     /// Does what is due. Nothing is asked, and nothing signed, without the time.
     async fn round(&mut self, forced: bool, is_up: bool) {
         let Ok(now) = self.app.clock.now() else { return };
+        // Before a relay is called: what it fetches then begins with the announcements.
+        if self.app.store.owes_announcements() && self.app.store.announce_owed().await.is_err() {
+            return;
+        }
         for number in 0..self.relays.len() {
             if is_up {
                 self.tend(number, now).await;

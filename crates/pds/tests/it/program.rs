@@ -138,9 +138,14 @@ fn dev_file(dir: &TempDir, port: u16, plc_url: &str, more: &str) -> PathBuf {
     )
 }
 
+/// A client for this test alone: whichever test of this program comes first chooses how TLS is done.
+fn client() -> reqwest::Client {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
 async fn post(url: &str, method: &str, token: Option<&str>, body: &Value) -> (u16, Value) {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let mut request = http.post(format!("{url}/xrpc/{method}")).json(body);
+    let mut request = client().post(format!("{url}/xrpc/{method}")).json(body);
     if let Some(token) = token {
         request = request.bearer_auth(token);
     }
@@ -149,8 +154,7 @@ async fn post(url: &str, method: &str, token: Option<&str>, body: &Value) -> (u1
 }
 
 async fn get(url: &str) -> (u16, String) {
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let answer = http.get(url).send().await.unwrap();
+    let answer = client().get(url).send().await.unwrap();
     (answer.status().as_u16(), answer.text().await.unwrap())
 }
 
@@ -283,6 +287,66 @@ async fn it_runs_alone_from_a_file_keeps_its_data_and_tells_no_secret() {
     ))
     .await;
     assert_eq!(status, 200, "{text}");
+    assert_eq!(running.terminate().0.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_older_copy_goes_on_after_all_numbers_of_a_given_up_disk_once_per_note() {
+    /// As docs/design/003-relay-care.md says it.
+    const FAR: u64 = 50_000_000;
+    let (directory, mut tasks) = (Directory::default(), JoinSet::new());
+    let plc_url = directory.start(&mut tasks).await;
+    let (dir, port) = (TempDir::new().unwrap(), free_port());
+    let path = dev_file(&dir, port, &plc_url, "");
+    let (note, status) = (dir.path().join("data/sequence-jump"), dir.path().join("status.json"));
+    let start = || {
+        let mut command = command();
+        command.arg("--config").arg(&path).arg("--status-file").arg(&status);
+        Running::start(command, port)
+    };
+    let told = || {
+        let text = std::fs::read(&status).unwrap_or_default();
+        serde_json::from_slice::<Value>(&text).unwrap_or_default()["status"].clone()
+    };
+    let until = |wanted: &dyn Fn(&Value) -> bool| {
+        let until = Instant::now() + PATIENCE;
+        while !wanted(&told()) {
+            assert!(Instant::now() < until, "{}", told());
+            std::thread::sleep(LOOK);
+        }
+        told()
+    };
+    let mut running = start();
+    let body = json!({ "handle": "ada.test", "email": "ada@example.org", "password": "hunter22-ada" });
+    let (code, made) = post(&running.url(), "com.atproto.server.createAccount", None, &body).await;
+    assert_eq!(code, 200, "{made}");
+    let latest = format!(
+        "{}/xrpc/com.atproto.sync.getLatestCommit?did={}",
+        running.url(),
+        made["did"].as_str().unwrap()
+    );
+    let rev = |text: &str| serde_json::from_str::<Value>(text).unwrap()["rev"].as_str().unwrap().to_owned();
+    let before = rev(&get(&latest).await.1);
+    let last_seq = until(&|status| status["accounts"] == 1)["last_seq"].as_u64().unwrap();
+    assert_eq!(running.terminate().0.code(), Some(0));
+
+    std::fs::write(&note, "1f0c\n").unwrap();
+    running = start();
+    let words = "the disk with later data was given up";
+    assert!(running.logged.contains(words), "{}", running.logged);
+    assert!(!note.exists());
+    // Identity, account and sync of the one account.
+    let after = until(&|status| status["last_seq"] == last_seq + FAR + 3);
+    assert_eq!(after["left_out"], json!({ "from": last_seq, "to": last_seq + FAR }));
+    let later = rev(&get(&latest).await.1);
+    assert!(later > before, "{later} follows {before}");
+    // No order to end: the power goes before the note's removal was on the disk.
+    drop(running);
+    std::fs::write(&note, "1f0c\n").unwrap();
+    running = start();
+    assert!(!note.exists());
+    let again = until(&|status| status["state"]["is"] == "serving" && status["left_out"].is_null());
+    assert_eq!(again["last_seq"], last_seq + FAR + 3);
     assert_eq!(running.terminate().0.code(), Some(0));
 }
 
