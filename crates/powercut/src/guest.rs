@@ -1,22 +1,17 @@
 //! The machine: one boot, and in it a PDS for each load, each with a recording disk of its own.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use testbed::block::{Recorder, Server, serve};
-use testbed::{Attach, Disk, Job, Machine, Setup};
+use testbed::{Attach, Disk, HOST_IN_GUEST, Job, Machine, Setup, free_port, plc};
 
 use crate::judge::Run;
 use crate::load::{self, Plan};
 use crate::medium::{make_image, program, run};
-use crate::plc;
 use crate::session::Notes;
-
-/// Where QEMU's emulated network shows the host's loopback to the guest.
-const HOST_IN_GUEST: &str = "10.0.2.2";
 
 /// Port of the first PDS in the guest; the others follow.
 const FIRST_PORT: u16 = 3_000;
@@ -189,10 +184,4 @@ fn build_faults(source_root: &Path, folder: &Path) -> Result<PathBuf> {
     compiler.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]).arg(&library).arg(source);
     let said = run(&mut compiler)?;
     if said.success { Ok(library) } else { bail!("the faults do not compile: {}", said.text) }
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot find a free port")?;
-    Ok(listener.local_addr().context("cannot find a free port")?.port())
 }

@@ -9,5 +9,4 @@ pub mod guest;
 pub mod judge;
 pub mod load;
 pub mod medium;
-pub mod plc;
 mod session;

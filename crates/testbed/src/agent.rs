@@ -7,7 +7,7 @@
 //! host  -> guest   run ID BYTES             and the script
 //!                  put ID MODE BYTES PATH   and the content
 //!                  stop ID                  ends a running script and what it started
-//! guest -> host    hello UPTIME             once, when it listens
+//! guest -> host    hello UPTIME             when it listens: once in each life of the guest
 //!                  done ID CODE BYTES BYTES and what went to standard output and standard error
 //! ```
 
@@ -103,9 +103,10 @@ impl Agent {
         Ok(Self { stream: Mutex::new(stream), shared })
     }
 
-    /// Waits until the agent listens, and gives the guest's uptime then, in seconds.
+    /// Waits until the agent listens, and gives the guest's uptime then, in seconds. Each greeting is given once: after
+    /// a restart of the guest there is another.
     pub(crate) fn wait_hello(&self, limit: Duration) -> Result<String, NoAnswer> {
-        self.wait(limit, |heard| heard.hello.clone())
+        self.wait(limit, |heard| heard.hello.take())
     }
 
     /// Asks for a script to be run and gives the number of the question.

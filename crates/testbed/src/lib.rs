@@ -35,6 +35,7 @@
 //! ```
 
 mod agent;
+pub mod appliance;
 pub mod block;
 mod cpio;
 mod debian;
@@ -43,12 +44,14 @@ mod host;
 pub mod i2c;
 mod initramfs;
 mod machine;
+pub mod plc;
 mod setup;
+pub mod time_server;
 mod usbredir;
 
 pub use agent::Done;
 pub use error::TestbedError;
-pub use host::cache;
+pub use host::{cache, free_port};
 pub use i2c::{I2cBus, I2cDevice, Transfer};
 pub use machine::{Job, Machine};
-pub use setup::{Attach, Disk, Setup};
+pub use setup::{Attach, Disk, HOST_IN_GUEST, Setup};

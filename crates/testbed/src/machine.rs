@@ -222,6 +222,31 @@ impl Machine {
         self.run_within(&script, limit).map(drop)
     }
 
+    /// Waits until the guest has started again and takes commands; for one that [`Setup::restarts`]. What ran before is
+    /// gone, and nothing may be asked of the guest meanwhile.
+    ///
+    /// # Errors
+    /// When it has not within the limit and four minutes for the boot, or QEMU ended.
+    pub fn wait_restart(&self, limit: Duration) -> Result<(), TestbedError> {
+        let limit = limit + BOOT_LIMIT;
+        self.agent.wait_hello(limit).map(drop).map_err(|why| self.no_answer(why, "a restart", limit))
+    }
+
+    /// Waits for the end of QEMU: the guest has switched itself off.
+    ///
+    /// # Errors
+    /// When it has not within the limit.
+    pub fn wait_end(&self, limit: Duration) -> Result<(), TestbedError> {
+        let until = Instant::now() + limit;
+        while self.is_running() {
+            if Instant::now() > until {
+                return Err(self.no_answer(NoAnswer::Late, "switch itself off", limit));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
     /// Cuts the power: QEMU is killed this instant, and nothing in the guest may do anything more.
     ///
     /// What the guest had handed to its disks survives in the host's page cache; to lose unflushed writes as well, the
@@ -236,14 +261,7 @@ impl Machine {
     /// When it does not end within the limit of a command.
     pub fn switch_off(self) -> Result<(), TestbedError> {
         let _job = self.start("sync; poweroff -f")?;
-        let until = Instant::now() + RUN_LIMIT;
-        while self.is_running() {
-            if Instant::now() > until {
-                return Err(self.no_answer(NoAnswer::Late, "poweroff", RUN_LIMIT));
-            }
-            thread::sleep(LOOK_EVERY);
-        }
-        Ok(())
+        self.wait_end(RUN_LIMIT)
     }
 
     /// Tells whether QEMU still runs: a guest that reboots or switches off ends it.

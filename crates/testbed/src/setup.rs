@@ -1,11 +1,18 @@
 //! What a test wants of its machine, and QEMU's command line for it. It starts nothing.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use crate::{TestbedError, cpio::Archive, host::read, i2c::I2cBus};
 
 /// Memory of the guest, MiB, when the test names none: a Zero 2 W has as much.
 const MEMORY_MIB: u32 = 512;
+
+/// Where QEMU's emulated network shows this computer's loopback to the guest.
+pub const HOST_IN_GUEST: &str = "10.0.2.2";
 
 /// A machine to boot: QEMU's `virt` with two Cortex-A72, 512 MiB, a serial log and nothing else unless asked.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +24,7 @@ pub struct Setup {
     files: Vec<(String, u32, Content)>,
     disks: Vec<Disk>,
     rtc_base: Option<String>,
+    restarts: bool,
     pub(crate) i2c: Option<I2cBus>,
 }
 
@@ -24,6 +32,7 @@ pub struct Setup {
 enum Content {
     Bytes(Vec<u8>),
     Host(PathBuf),
+    Link(String),
 }
 
 /// How a disk is attached.
@@ -173,6 +182,37 @@ impl Setup {
         self
     }
 
+    /// Puts a symbolic link into the guest before it boots.
+    #[must_use]
+    pub fn link(mut self, path: &str, target: &str) -> Self {
+        self.files.push((path.to_owned(), 0, Content::Link(target.to_owned())));
+        self
+    }
+
+    /// Puts all files and links of a folder of the host into the guest at `place`, with their permission bits.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed.
+    pub fn host_tree(mut self, place: &str, host: &Path) -> Result<Self, TestbedError> {
+        let list = |host| fs::read_dir(host).map_err(TestbedError::file("list", host));
+        let mut entries: Vec<_> = list(host)?.filter_map(Result::ok).collect();
+        entries.sort_by_key(fs::DirEntry::file_name);
+        for entry in entries {
+            let (path, name) = (entry.path(), entry.file_name());
+            let place = format!("{}/{}", place.trim_end_matches('/'), name.to_string_lossy());
+            let about = entry.metadata().map_err(TestbedError::file("look at", &path))?;
+            if about.is_dir() {
+                self = self.host_tree(&place, &path)?;
+            } else if about.is_symlink() {
+                let target = fs::read_link(&path).map_err(TestbedError::file("read", &path))?;
+                self = self.link(&place, &target.to_string_lossy());
+            } else {
+                self = self.host_file(&place, about.permissions().mode() & 0o7777, path);
+            }
+        }
+        Ok(self)
+    }
+
     /// Attaches a disk.
     #[must_use]
     pub fn disk(mut self, disk: Disk) -> Self {
@@ -215,10 +255,17 @@ impl Setup {
         self.qemu(&["-netdev", &line, "-device", device]).modules(&["virtio_net"])
     }
 
-    /// Adds the hardware watchdog i6300esb; when it is not fed the machine is switched off.
+    /// Lets a machine that restarts come up again; else a restart ends QEMU.
+    #[must_use]
+    pub fn restarts(mut self) -> Self {
+        self.restarts = true;
+        self
+    }
+
+    /// Adds the hardware watchdog i6300esb; when it is not fed the machine is reset, which is a restart.
     #[must_use]
     pub fn watchdog(self) -> Self {
-        self.qemu(&["-device", "i6300esb", "-action", "watchdog=poweroff"]).modules(&["i6300esb"])
+        self.qemu(&["-device", "i6300esb", "-action", "watchdog=reset"]).modules(&["i6300esb"])
     }
 
     /// What the test adds to the initramfs.
@@ -228,6 +275,7 @@ impl Setup {
             match content {
                 Content::Bytes(bytes) => archive.file(path, *mode, bytes),
                 Content::Host(host) => archive.file(path, *mode, &read(host)?),
+                Content::Link(target) => archive.link(path, target),
             }
         }
         Ok(archive.finish())
@@ -239,7 +287,8 @@ impl Setup {
         let mut add = |words: &[&str]| line.extend(words.iter().map(|word| (*word).to_owned()));
         add(&["-machine", "virt", "-cpu", "cortex-a72", "-smp", "2"]);
         add(&["-m", &self.memory_mib.unwrap_or(MEMORY_MIB).to_string()]);
-        add(&["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]);
+        add(&["-nodefaults", "-no-user-config", "-display", "none"]);
+        add(if self.restarts { &[] } else { &["-no-reboot"] });
         add(&["-serial", &format!("file:{}", folder.join("serial.log").display())]);
         add(&["-qmp", &format!("unix:{},server=on,wait=off", folder.join("qmp").display())]);
         add(&["-chardev", &format!("socket,id=agent,path={}", folder.join("agent").display())]);

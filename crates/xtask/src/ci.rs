@@ -174,6 +174,7 @@ fn cross_build(root: &Path) -> Result<Count> {
 
 /// Boots the test machine and runs the tests that need it.
 fn device(root: &Path) -> Result<Count> {
+    install::program(root, &["mkfs.ext4", "-V"], "e2fsprogs")?;
     install::debian(root, &Debian { packages: &["kmod", "xz-utils"], backports: false })?;
     install::debian(root, &Debian { packages: &["qemu-system-arm"], backports: true })?;
     install::foreign_architecture(root, "arm64")?;

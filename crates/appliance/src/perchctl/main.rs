@@ -1,4 +1,4 @@
-//! `perchctl`: says how the box is, on its console or from a computer beside the simulation.
+//! `perchctl`: says how the box is, on its console or from a computer beside the simulation, and switches it off.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -9,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use appliance::{live, report};
 use clap::{Parser, Subcommand};
-use control::Status;
+use control::request::{Reply, Request};
+use control::{Status, socket};
 use platform::time::BootClock;
 use platform_linux::LinuxClock;
 
@@ -40,23 +41,41 @@ enum What {
     Status,
     /// Each problem: what it is, what it means and what to do.
     Doctor,
+    /// Switches the box off in order; at its console, as root.
+    Off,
+    /// Restarts the box in order; at its console, as root.
+    Restart,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let (text, code) = match status(&cli) {
-        Ok(status) => {
-            let text = match cli.what {
-                What::Status => report::status(&status),
-                What::Doctor => report::doctor(&status),
-            };
-            (text, ExitCode::SUCCESS)
+    let said = match cli.what {
+        What::Status => status(&cli).map(|status| report::status(&status)),
+        What::Doctor => status(&cli).map(|status| report::doctor(&status)),
+        What::Off => {
+            tell(&cli, &Request::PowerOff, "The box ends everything in order and switches itself off.")
         }
+        What::Restart => tell(&cli, &Request::Restart, "The box ends everything in order and restarts."),
+    };
+    let (text, code) = match said {
+        Ok(text) => (text, ExitCode::SUCCESS),
         Err(error) => (format!("perchctl: {error:#}\n"), ExitCode::FAILURE),
     };
     // A closed output is no failure.
     let _closed = std::io::stdout().lock().write_all(text.as_bytes()).is_err();
     code
+}
+
+/// Asks the supervisor for something; the socket lies beside the file that it writes.
+fn tell(cli: &Cli, request: &Request, done: &str) -> Result<String> {
+    if cli.panel.is_some() {
+        bail!("this works at the console of the box only, not by its status page");
+    }
+    match socket::ask(&cli.live.with_file_name("control.sock"), request)? {
+        Reply::Done => Ok(format!("{done}\n")),
+        Reply::Refused { why } => bail!("{why}"),
+        Reply::Proofs { .. } => bail!("the box asks for a proof; use its button or its status page"),
+    }
 }
 
 fn status(cli: &Cli) -> Result<Status> {

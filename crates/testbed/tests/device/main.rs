@@ -8,3 +8,5 @@ mod disks;
 mod machine;
 #[cfg(test)]
 mod screen;
+#[cfg(test)]
+mod whole_box;

@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-use anyhow::{Context, Result};
+use crate::TestbedError;
 
 /// Largest operation that is read, bytes; the protocol allows 4,000.
 const BODY_BYTES_MAX: u64 = 64 * 1024;
@@ -14,9 +14,12 @@ const BODY_BYTES_MAX: u64 = 64 * 1024;
 ///
 /// # Errors
 /// When no port can be had.
-pub fn serve() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port for the directory")?;
-    let port = listener.local_addr().context("no port for the directory")?.port();
+pub fn serve() -> Result<u16, TestbedError> {
+    let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| {
+        let port = listener.local_addr()?.port();
+        Ok((listener, port))
+    });
+    let (listener, port) = bound.map_err(TestbedError::talk("start a directory of identities"))?;
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // A connection that breaks is the PDS's to repeat.
