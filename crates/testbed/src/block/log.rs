@@ -1,14 +1,14 @@
-//! What happens to one disk, as one ordered list; the bytes themselves lie in a spill file.
+//! What happens to the disks of a machine, as one ordered list; the bytes themselves lie in a spill file.
 //!
-//! The order is total: writes, flushes, answers and marks are entered under one lock. A flush covers the writes whose
-//! answers had left before it came, no more: that is what NBD, virtio and the disks behind them promise. So answers are
-//! entries of their own, and a flush counts from the answer to it.
+//! The order is total, over all disks too: writes, flushes, answers and marks are entered under one lock. A flush covers
+//! the writes to its own disk whose answers had left before it came, no more: that is what NBD, virtio and the disks
+//! behind them promise. So answers are entries of their own, and a flush counts from the answer to it.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The unit in which a disk writes, bytes: it is old or new, never a mixture.
 pub const SECTOR_BYTES: usize = 512;
@@ -21,6 +21,8 @@ const ZEROS_BYTES: usize = 64 * 1024;
 pub enum Entry {
     /// Bytes were written.
     Write {
+        /// To which disk.
+        disk: usize,
         /// Where, bytes from the start of the disk.
         offset: u64,
         /// How many bytes.
@@ -30,10 +32,10 @@ pub enum Entry {
         /// The answer promises that these bytes stay.
         fua: bool,
     },
-    /// The machine asked to keep all that was answered before.
-    Flush,
-    /// Answers to everything before this entry left.
-    Answered,
+    /// The machine asked this disk to keep all that it had answered before.
+    Flush(usize),
+    /// This disk's answers to everything before this entry left.
+    Answered(usize),
     /// Somebody outside was told that something is safe.
     Mark(String),
 }
@@ -66,13 +68,15 @@ pub enum LogError {
     },
 }
 
-/// The disk and its log while the machine runs.
+/// A disk while the machine runs, and the log that it shares with those [beside](Recorder::beside) it.
 #[derive(Debug)]
 pub struct Recorder {
+    /// Its number in the log.
+    disk: usize,
     bytes: u64,
     /// What the machine reads: everything that it wrote.
     live: File,
-    inner: Mutex<Inner>,
+    inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Debug)]
@@ -81,11 +85,11 @@ struct Inner {
     spilled: u64,
 }
 
-/// Everything that happened to a disk.
+/// Everything that happened to the disks.
 #[derive(Debug)]
 pub struct Log {
-    /// The disk as it was before the first entry.
-    pub base: File,
+    /// The disks as they were before the first entry.
+    pub bases: Vec<File>,
     /// In order.
     pub entries: Vec<Entry>,
     spill: File,
@@ -99,14 +103,31 @@ impl Recorder {
     /// # Errors
     /// When the image cannot be read, or the files cannot be made.
     pub fn new(image: &Path, scratch: &Path) -> Result<Self, LogError> {
-        let failed = |source| LogError::Base { path: image.to_owned(), source };
+        let spill = nameless(scratch).map_err(|source| base_error(image, source))?;
+        let log = Log { bases: Vec::new(), entries: Vec::new(), spill };
+        Self::add(image, scratch, Arc::new(Mutex::new(Inner { log, spilled: 0 })))
+    }
+
+    /// Takes another image as another disk of the same machine: what happens to both is in one log.
+    ///
+    /// # Errors
+    /// As [`Recorder::new`].
+    pub fn beside(&self, image: &Path, scratch: &Path) -> Result<Self, LogError> {
+        Self::add(image, scratch, Arc::clone(&self.inner))
+    }
+
+    fn add(image: &Path, scratch: &Path, inner: Arc<Mutex<Inner>>) -> Result<Self, LogError> {
+        let failed = |source| base_error(image, source);
         let mut base = File::open(image).map_err(failed)?;
         let bytes = base.metadata().map_err(failed)?.len();
         let mut live = nameless(scratch).map_err(failed)?;
         io::copy(&mut base, &mut live).map_err(failed)?;
-        let spill = nameless(scratch).map_err(failed)?;
-        let log = Log { base, entries: Vec::new(), spill };
-        Ok(Self { bytes, live, inner: Mutex::new(Inner { log, spilled: 0 }) })
+        let disk = {
+            let bases = &mut inner.lock().unwrap_or_else(PoisonError::into_inner).log.bases;
+            bases.push(base);
+            bases.len() - 1
+        };
+        Ok(Self { disk, bytes, live, inner })
     }
 
     /// Gives the size of the disk, bytes.
@@ -153,7 +174,7 @@ impl Recorder {
         inner.log.spill.write_all_at(bytes, place).map_err(LogError::Write)?;
         inner.spilled = place.saturating_add(len);
         self.live.write_all_at(bytes, offset).map_err(LogError::Write)?;
-        inner.log.entries.push(Entry::Write { offset, len, data: Some(place), fua });
+        inner.log.entries.push(Entry::Write { disk: self.disk, offset, len, data: Some(place), fua });
         Ok(())
     }
 
@@ -172,18 +193,18 @@ impl Recorder {
             self.live.write_all_at(piece, at).map_err(LogError::Write)?;
             at = at.saturating_add(u64::try_from(now).unwrap_or(u64::MAX));
         }
-        inner.log.entries.push(Entry::Write { offset, len, data: None, fua });
+        inner.log.entries.push(Entry::Write { disk: self.disk, offset, len, data: None, fua });
         Ok(())
     }
 
     /// Enters that the machine asks to keep what was answered.
     pub fn flush(&self) {
-        self.inner().log.entries.push(Entry::Flush);
+        self.inner().log.entries.push(Entry::Flush(self.disk));
     }
 
     /// Enters that the answers to everything before leave now.
     pub fn answered(&self) {
-        self.inner().log.entries.push(Entry::Answered);
+        self.inner().log.entries.push(Entry::Answered(self.disk));
     }
 
     fn check(&self, offset: u64, len: u64) -> Result<(), LogError> {
@@ -196,17 +217,16 @@ impl Recorder {
     /// # Errors
     /// When the files cannot be shared.
     pub fn finish(&self) -> Result<Log, LogError> {
-        let inner = self.inner();
-        let log = &inner.log;
-        Ok(Log {
-            base: log.base.try_clone().map_err(LogError::Read)?,
-            entries: log.entries.clone(),
-            spill: log.spill.try_clone().map_err(LogError::Read)?,
-        })
+        self.inner().log.try_clone().map_err(LogError::Read)
     }
 }
 
 impl Log {
+    fn try_clone(&self) -> io::Result<Self> {
+        let bases = self.bases.iter().map(File::try_clone).collect::<io::Result<_>>()?;
+        Ok(Self { bases, entries: self.entries.clone(), spill: self.spill.try_clone()? })
+    }
+
     /// Gives the bytes of a write.
     pub(super) fn content(&self, len: u64, data: Option<u64>) -> io::Result<Vec<u8>> {
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
@@ -217,32 +237,27 @@ impl Log {
         Ok(bytes)
     }
 
-    /// Gives the log of a back end that answers every flush and does only one in `kept_one_in` of them.
+    /// Gives the log of a back end of one disk that answers every flush and does only one in `kept_one_in` of them.
     ///
     /// The machine cannot tell such a back end from an honest one, so its log differs in nothing else.
     ///
     /// # Errors
     /// When the files cannot be shared.
-    pub fn with_lost_flushes(&self, kept_one_in: usize) -> Result<Self, LogError> {
-        let mut flushes = 0_usize;
-        let is_kept = |entry: &Entry| {
-            flushes += usize::from(*entry == Entry::Flush);
-            *entry != Entry::Flush || flushes.is_multiple_of(kept_one_in)
-        };
-        let mut entries = self.entries.clone();
-        // Places in the log stay as they are, since promises name them.
-        let kept: Vec<bool> = entries.iter().map(is_kept).collect();
-        for (entry, kept) in entries.iter_mut().zip(kept) {
-            if !kept {
-                *entry = Entry::Mark("a flush that was lost".to_owned());
+    pub fn with_lost_flushes(&self, disk: usize, kept_one_in: usize) -> Result<Self, LogError> {
+        let mut log = self.try_clone().map_err(LogError::Read)?;
+        let flushes = log.entries.iter_mut().filter(|entry| **entry == Entry::Flush(disk));
+        for (number, flush) in (1_usize..).zip(flushes) {
+            if !number.is_multiple_of(kept_one_in) {
+                // Places in the log stay as they are, since promises name them.
+                *flush = Entry::Mark("a flush that was lost".to_owned());
             }
         }
-        Ok(Self {
-            base: self.base.try_clone().map_err(LogError::Read)?,
-            entries,
-            spill: self.spill.try_clone().map_err(LogError::Read)?,
-        })
+        Ok(log)
     }
+}
+
+fn base_error(image: &Path, source: io::Error) -> LogError {
+    LogError::Base { path: image.to_owned(), source }
 }
 
 fn nameless(folder: &Path) -> io::Result<File> {

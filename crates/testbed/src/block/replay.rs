@@ -1,4 +1,4 @@
-//! The disks that a power cut may leave, one after the other along a log.
+//! The disks that a power cut may leave, one after the other along a log. Disks of one log lose power at the same moment.
 //!
 //! What an answered flush covers, and what was written with FUA and answered, stays, always. Of the other writes a seeded
 //! choice is there, in any order, torn into sectors. A later write to a sector may be missing while an earlier one to the
@@ -6,12 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::hash::{DefaultHasher, Hasher};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
 use fastrand::Rng;
 
+use super::cover::Cover;
 use super::log::{Entry, Log, SECTOR_BYTES};
 
 /// The unit in which a disk is copied, bytes: room that was never written costs nothing.
@@ -40,10 +41,13 @@ impl Manner {
     pub const ALL: [Self; 5] = [Self::Nothing, Self::AllButOne, Self::Subset, Self::Scattered, Self::Prefix];
 }
 
-/// A disk after a cut, as its difference from what was sure to stay.
+/// A sector: the number of its disk, and its own.
+type Sector = (usize, usize);
+
+/// The disks after a cut, as their difference from what was sure to stay.
 #[derive(Debug)]
 pub struct State {
-    sectors: BTreeMap<usize, Vec<u8>>,
+    sectors: BTreeMap<Sector, Vec<u8>>,
     /// Two states have one print only if the disks are the same.
     pub print: u64,
     /// Writes that nothing covered.
@@ -56,22 +60,23 @@ pub struct State {
 #[derive(Debug)]
 pub struct Replay<'l> {
     log: &'l Log,
-    at: usize,
-    durable: Vec<u8>,
-    /// Blocks that are not all zeros, or once were.
-    touched: Vec<bool>,
+    cover: Cover<'l>,
+    disks: Vec<Durable>,
     /// Sum over all sectors of what changed in them since the start.
     print: u64,
-    /// Places of the writes that nothing covers, in order.
-    pending: Vec<usize>,
-    /// Place of the first entry after the last answers.
-    batch: usize,
-    has_flush: bool,
+}
+
+/// What is sure to stay of one disk.
+#[derive(Debug)]
+struct Durable {
+    bytes: Vec<u8>,
+    /// Blocks that are not all zeros, or once were.
+    touched: Vec<bool>,
 }
 
 /// A write that nothing covers, with its bytes.
 struct Open {
-    first_sector: usize,
+    first: Sector,
     content: Vec<u8>,
 }
 
@@ -79,22 +84,16 @@ impl<'l> Replay<'l> {
     /// Starts before the first entry.
     ///
     /// # Errors
-    /// When the base image cannot be read.
+    /// When a base image cannot be read.
     pub fn new(log: &'l Log) -> io::Result<Self> {
-        let mut base = log.base.try_clone()?;
-        let bytes = usize::try_from(base.metadata()?.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let mut durable = vec![0; bytes];
-        base.seek(SeekFrom::Start(0))?;
-        base.read_exact(&mut durable)?;
-        let touched = durable.chunks(BLOCK_BYTES).map(|block| block.iter().any(|byte| *byte != 0)).collect();
-        let (pending, batch, has_flush) = (Vec::new(), 0, false);
-        Ok(Self { log, at: 0, durable, touched, print: 0, pending, batch, has_flush })
+        let disks = log.bases.iter().map(Durable::read).collect::<io::Result<_>>()?;
+        Ok(Self { log, cover: Cover::new(log), disks, print: 0 })
     }
 
     /// Gives the number of entries that have happened before this point.
     #[must_use]
     pub fn position(&self) -> usize {
-        self.at
+        self.cover.position()
     }
 
     /// Goes forward until `position` entries have happened; never back.
@@ -102,52 +101,38 @@ impl<'l> Replay<'l> {
     /// # Errors
     /// When the spill file cannot be read.
     pub fn advance_to(&mut self, position: usize) -> io::Result<()> {
-        while self.at < position {
-            let Some(entry) = self.log.entries.get(self.at) else { break };
-            match entry {
-                Entry::Write { .. } => self.pending.push(self.at),
-                Entry::Flush => self.has_flush = true,
-                Entry::Answered => self.settle()?,
-                Entry::Mark(_) => {}
+        while self.cover.position() < position {
+            let Some(covered) = self.cover.step() else { break };
+            for place in covered {
+                let Some(Open { first: (disk, first), content }) = self.write_at(place)? else { continue };
+                for (number, new) in content.chunks(SECTOR_BYTES).enumerate() {
+                    self.keep((disk, first.saturating_add(number)), new);
+                }
             }
-            self.at += 1;
         }
         Ok(())
     }
 
-    /// Keeps what the answers at this point promise.
-    fn settle(&mut self) -> io::Result<()> {
-        let (batch, has_flush) = (self.batch, self.has_flush);
-        let mut open = Vec::new();
-        for place in std::mem::take(&mut self.pending) {
-            let Some(Entry::Write { offset, len, data, fua }) = self.log.entries.get(place) else { continue };
-            if (has_flush && place < batch) || *fua {
-                let content = self.log.content(*len, *data)?;
-                self.keep(*offset, &content);
-            } else {
-                open.push(place);
-            }
+    fn keep(&mut self, sector: Sector, new: &[u8]) {
+        let Some(durable) = self.disks.get_mut(sector.0) else { return };
+        let Some(old) = durable.sector_mut(sector.1, new.len()) else { return };
+        if old == new {
+            return;
         }
-        self.pending = open;
-        self.batch = self.at + 1;
-        self.has_flush = false;
-        Ok(())
+        self.print = self.print.wrapping_sub(print(sector, old)).wrapping_add(print(sector, new));
+        old.copy_from_slice(new);
+        if let Some(touched) = durable.touched.get_mut(sector.1 * SECTOR_BYTES / BLOCK_BYTES) {
+            *touched = true;
+        }
     }
 
-    fn keep(&mut self, offset: u64, content: &[u8]) {
-        let first = usize::try_from(offset).unwrap_or(usize::MAX) / SECTOR_BYTES;
-        for (number, new) in content.chunks(SECTOR_BYTES).enumerate() {
-            let sector = first.saturating_add(number);
-            let Some(old) = sector_of_mut(&mut self.durable, sector, new.len()) else { continue };
-            if old == new {
-                continue;
-            }
-            self.print = self.print.wrapping_sub(print(sector, old)).wrapping_add(print(sector, new));
-            old.copy_from_slice(new);
-            if let Some(touched) = self.touched.get_mut(sector * SECTOR_BYTES / BLOCK_BYTES) {
-                *touched = true;
-            }
-        }
+    /// Reads the write at a place of the log, where there is one.
+    fn write_at(&self, place: usize) -> io::Result<Option<Open>> {
+        let Some(Entry::Write { disk, offset, len, data, .. }) = self.log.entries.get(place) else {
+            return Ok(None);
+        };
+        let first = usize::try_from(*offset).unwrap_or(usize::MAX) / SECTOR_BYTES;
+        Ok(Some(Open { first: (*disk, first), content: self.log.content(*len, *data)? }))
     }
 
     /// Cuts the power here, and gives what the disk shows then.
@@ -157,17 +142,23 @@ impl<'l> Replay<'l> {
     /// # Errors
     /// When the spill file cannot be read.
     pub fn cut(&self, rng: &mut Rng, manner: Manner) -> io::Result<State> {
-        let open = self.open()?;
+        let mut places: Vec<usize> = self.cover.open().collect();
+        places.sort_unstable();
+        let mut open = Vec::with_capacity(places.len());
+        for place in places {
+            open.extend(self.write_at(place)?);
+        }
         // For each sector the open writes to it, oldest first.
-        let mut versions: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        let mut versions: BTreeMap<Sector, Vec<usize>> = BTreeMap::new();
         for (number, write) in open.iter().enumerate() {
+            let (disk, first) = write.first;
             for sector in 0..write.content.len().div_ceil(SECTOR_BYTES) {
-                versions.entry(write.first_sector + sector).or_default().push(number);
+                versions.entry((disk, first + sector)).or_default().push(number);
             }
         }
         let mut shown = choose(&versions, open.len(), rng, manner);
         let is_newest =
-            |sector: &usize, by: &[usize], shown: &BTreeMap<usize, usize>| shown.get(sector) == by.last();
+            |sector: &Sector, by: &[usize], shown: &BTreeMap<Sector, usize>| shown.get(sector) == by.last();
         if !versions.is_empty() && versions.iter().all(|(sector, by)| is_newest(sector, by, &shown)) {
             let victim = versions.iter().nth(rng.usize(..versions.len()));
             if let Some((sector, by)) = victim {
@@ -181,45 +172,64 @@ impl<'l> Replay<'l> {
         let mut state = State { sectors: BTreeMap::new(), print: self.print, open: open.len(), dropped };
         for (sector, number) in shown {
             let Some(write) = open.get(number) else { continue };
-            let start = (sector - write.first_sector) * SECTOR_BYTES;
+            let start = (sector.1 - write.first.1) * SECTOR_BYTES;
             let new = write.content.get(start..).unwrap_or_default();
             let new = new.get(..SECTOR_BYTES.min(new.len())).unwrap_or_default();
-            let Some(old) = sector_of(&self.durable, sector, new.len()) else { continue };
+            let durable = self.disks.get(sector.0);
+            let Some(old) = durable.and_then(|disk| disk.sector(sector.1, new.len())) else { continue };
             state.print = state.print.wrapping_sub(print(sector, old)).wrapping_add(print(sector, new));
             state.sectors.insert(sector, new.to_vec());
         }
         Ok(state)
     }
 
-    fn open(&self) -> io::Result<Vec<Open>> {
-        let mut open = Vec::with_capacity(self.pending.len());
-        for place in &self.pending {
-            if let Some(Entry::Write { offset, len, data, .. }) = self.log.entries.get(*place) {
-                let first_sector = usize::try_from(*offset).unwrap_or(usize::MAX) / SECTOR_BYTES;
-                open.push(Open { first_sector, content: self.log.content(*len, *data)? });
-            }
-        }
-        Ok(open)
-    }
-
-    /// Writes a state into a file, which becomes exactly that disk. Nothing is synced.
+    /// Writes what a state shows of one disk into a file, which becomes exactly that disk. Nothing is synced.
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn write_to(&self, state: &State, file: &File) -> io::Result<()> {
+    pub fn write_to(&self, state: &State, disk: usize, file: &File) -> io::Result<()> {
+        if let Some(durable) = self.disks.get(disk) {
+            durable.write_to(file)?;
+        }
+        for ((_, sector), content) in state.sectors.range((disk, 0)..(disk + 1, 0)) {
+            file.write_all_at(content, u64::try_from(sector * SECTOR_BYTES).unwrap_or(u64::MAX))?;
+        }
+        Ok(())
+    }
+}
+
+impl Durable {
+    fn read(base: &File) -> io::Result<Self> {
+        let mut base = base.try_clone()?;
+        let len = usize::try_from(base.metadata()?.len()).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        let mut bytes = vec![0; len];
+        base.seek(SeekFrom::Start(0))?;
+        base.read_exact(&mut bytes)?;
+        let touched = bytes.chunks(BLOCK_BYTES).map(|block| block.iter().any(|byte| *byte != 0)).collect();
+        Ok(Self { bytes, touched })
+    }
+
+    fn sector(&self, number: usize, len: usize) -> Option<&[u8]> {
+        let start = number.checked_mul(SECTOR_BYTES)?;
+        self.bytes.get(start..start.checked_add(len)?)
+    }
+
+    fn sector_mut(&mut self, number: usize, len: usize) -> Option<&mut [u8]> {
+        let start = number.checked_mul(SECTOR_BYTES)?;
+        self.bytes.get_mut(start..start.checked_add(len)?)
+    }
+
+    fn write_to(&self, file: &File) -> io::Result<()> {
         file.set_len(0)?;
-        file.set_len(u64::try_from(self.durable.len()).unwrap_or(u64::MAX))?;
+        file.set_len(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))?;
         let mut at = 0;
         for run in self.touched.chunk_by(|one, next| one == next) {
             let (start, end) = (at * BLOCK_BYTES, (at + run.len()) * BLOCK_BYTES);
             at += run.len();
             if run.first() == Some(&true) {
-                let bytes = self.durable.get(start..end.min(self.durable.len())).unwrap_or_default();
+                let bytes = self.bytes.get(start..end.min(self.bytes.len())).unwrap_or_default();
                 file.write_all_at(bytes, u64::try_from(start).unwrap_or(u64::MAX))?;
             }
-        }
-        for (sector, content) in &state.sectors {
-            file.write_all_at(content, u64::try_from(sector * SECTOR_BYTES).unwrap_or(u64::MAX))?;
         }
         Ok(())
     }
@@ -227,11 +237,11 @@ impl<'l> Replay<'l> {
 
 /// Chooses for each sector which of the open writes to it is there, if any.
 fn choose(
-    versions: &BTreeMap<usize, Vec<usize>>,
+    versions: &BTreeMap<Sector, Vec<usize>>,
     writes: usize,
     rng: &mut Rng,
     manner: Manner,
-) -> BTreeMap<usize, usize> {
+) -> BTreeMap<Sector, usize> {
     let victim = if writes == 0 { 0 } else { rng.usize(..writes) };
     let share = rng.u8(1..4);
     // A place in the order for each write that is there; and whether it is torn.
@@ -268,19 +278,9 @@ fn choose(
     shown
 }
 
-fn print(sector: usize, content: &[u8]) -> u64 {
+fn print(sector: Sector, content: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    hasher.write_usize(sector);
+    sector.hash(&mut hasher);
     hasher.write(content);
     hasher.finish()
-}
-
-fn sector_of(disk: &[u8], sector: usize, len: usize) -> Option<&[u8]> {
-    let start = sector.checked_mul(SECTOR_BYTES)?;
-    disk.get(start..start.checked_add(len)?)
-}
-
-fn sector_of_mut(disk: &mut [u8], sector: usize, len: usize) -> Option<&mut [u8]> {
-    let start = sector.checked_mul(SECTOR_BYTES)?;
-    disk.get_mut(start..start.checked_add(len)?)
 }

@@ -30,7 +30,7 @@ fn cuts(log: &Log) -> Vec<Vec<u8>> {
             let state = replay.cut(&mut rng, manner).unwrap();
             assert_eq!(state.open > 0, state.dropped > 0, "{manner:?}");
             let mut file = tempfile::tempfile().unwrap();
-            replay.write_to(&state, &file).unwrap();
+            replay.write_to(&state, 0, &file).unwrap();
             let mut disk = Vec::new();
             file.read_to_end(&mut disk).unwrap();
             assert_eq!(disk.len(), DISK_BYTES);
@@ -131,9 +131,36 @@ fn a_back_end_that_loses_flushes_keeps_every_place() {
         disk.answered();
     }
     let honest = disk.finish().unwrap();
-    let lossy = honest.with_lost_flushes(2).unwrap();
+    let lossy = honest.with_lost_flushes(0, 2).unwrap();
     assert_eq!(honest.entries.len(), lossy.entries.len());
-    assert_eq!(lossy.entries.iter().filter(|entry| **entry == Entry::Flush).count(), 2);
+    assert_eq!(lossy.entries.iter().filter(|entry| **entry == Entry::Flush(0)).count(), 2);
+}
+
+#[test]
+fn a_flush_of_one_disk_covers_nothing_of_the_disk_beside_it() {
+    let one = recorder();
+    let image = tempfile::NamedTempFile::new().unwrap();
+    image.as_file().set_len(DISK_BYTES as u64).unwrap();
+    let other = one.beside(image.path(), &std::env::temp_dir()).unwrap();
+    for disk in [&one, &other] {
+        disk.write(0, &sectors(1, 1), false).unwrap();
+        disk.answered();
+    }
+    one.flush();
+    one.answered();
+    let log = other.finish().unwrap();
+    assert_eq!(log.open_writes(), [0, 1, 1, 2, 2, 2, 1]);
+    let mut replay = Replay::new(&log).unwrap();
+    replay.advance_to(log.entries.len()).unwrap();
+    let state = replay.cut(&mut Rng::with_seed(1), Manner::Nothing).unwrap();
+    let first = [0, 1].map(|disk| {
+        let mut file = tempfile::tempfile().unwrap();
+        replay.write_to(&state, disk, &file).unwrap();
+        let mut byte = [9];
+        file.read_exact(&mut byte).unwrap();
+        byte[0]
+    });
+    assert_eq!((first, state.open, state.dropped), ([1, 0], 1, 1));
 }
 
 /// A request as NBD writes it.
@@ -196,10 +223,15 @@ fn a_client_writes_flushes_and_reads_back() {
     stream.write_all(&request(2, 0, 0, &[], 0)).unwrap();
     server.join().unwrap();
     let log = disk.finish().unwrap();
-    let kinds: Vec<_> = log.entries.iter().filter(|entry| **entry != Entry::Answered).collect();
-    let write = |offset, data, fua| Entry::Write { offset, len: 512, data, fua };
+    let kinds: Vec<_> = log.entries.iter().filter(|entry| **entry != Entry::Answered(0)).collect();
+    let write = |offset, data, fua| Entry::Write { disk: 0, offset, len: 512, data, fua };
     assert_eq!(
         kinds,
-        [&write(512, Some(0), false), &Entry::Flush, &write(0, Some(512), true), &write(1024, None, false)]
+        [
+            &write(512, Some(0), false),
+            &Entry::Flush(0),
+            &write(0, Some(512), true),
+            &write(1024, None, false)
+        ]
     );
 }
