@@ -67,9 +67,22 @@ impl Http {
         token: Option<&str>,
         body: Option<(&str, &[u8])>,
     ) -> Vec<u8> {
+        let authorization = token.map(|token| format!("Bearer {token}"));
+        self.request_with(method, path, authorization.as_deref(), body)
+    }
+
+    /// As [`Http::request`], with the whole value of the header `authorization`.
+    #[must_use]
+    pub fn request_with(
+        &self,
+        method: &str,
+        path: &str,
+        authorization: Option<&str>,
+        body: Option<(&str, &[u8])>,
+    ) -> Vec<u8> {
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n", self.address);
-        if let Some(token) = token {
-            head.push_str(&format!("authorization: Bearer {token}\r\n"));
+        if let Some(authorization) = authorization {
+            head.push_str(&format!("authorization: {authorization}\r\n"));
         }
         if let Some((kind, bytes)) = body {
             head.push_str(&format!("content-type: {kind}\r\ncontent-length: {}\r\n", bytes.len()));

@@ -24,5 +24,5 @@ pub use log::{Ino, Log, Name, Op};
 pub use replay::{Manner, Replay, SECTOR_BYTES};
 pub use torture::{
     Again, Call, Checker, Expected, FAULT_STATES_MAX, Fault, Found, LOAD_STEPS_MIN, Ledger, Recording,
-    Report, Thing, TortureError, Violation, plant, record, torture,
+    Report, Thing, TortureError, Violation, plant, record, repo_file, torture,
 };

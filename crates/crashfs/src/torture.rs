@@ -13,6 +13,7 @@ mod examine;
 mod ledger;
 mod load;
 mod model;
+mod repo_file;
 mod second_life;
 
 use std::collections::HashSet;
@@ -28,6 +29,7 @@ use crate::replay::{Manner, Replay};
 use crate::{Disk, Honesty};
 pub use check::{Checker, Found};
 pub use ledger::{Call, Expected, Ledger, Thing};
+pub use repo_file::repo_file;
 
 /// Violations after which a run of states ends: more of them tell nothing new.
 const VIOLATIONS_MAX: usize = 20;

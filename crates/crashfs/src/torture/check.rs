@@ -6,8 +6,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use atproto::crypto::PublicKey;
-use atproto::syntax::Did;
+use atproto::syntax::{Did, Nsid, RecordKey};
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 use platform::sim::trusted_clock;
 use platform::time::Clock;
 use store::{Account, Config, Event, Limits, Store, StoreError};
@@ -20,6 +21,9 @@ pub(super) use super::ledger::Expected;
 
 /// Events and accounts that are read at once.
 const PAGE: usize = 256;
+
+/// Things that are looked at at the same time.
+const LOOKS: usize = 64;
 
 /// Time between the cut and the next start, microseconds.
 pub(super) const OFF_US: u64 = 5_000_000;
@@ -150,8 +154,12 @@ async fn judge(
 ) -> Checked<()> {
     let held = read_all(store, &mut found.wrong).await?;
     let mut whole = Wholeness::default();
-    for thing in expected.things() {
-        let value = observe(store, clock, &held, thing).await.unwrap_or_else(|error| {
+    // At the same time, so that looks which write share a transaction.
+    let looks =
+        expected.things().into_iter().map(async |thing| (thing, observe(store, clock, &held, thing).await));
+    let mut looks = stream::iter(looks).buffered(LOOKS);
+    while let Some((thing, value)) = looks.next().await {
+        let value = value.unwrap_or_else(|error| {
             found.wrong.push(format!("{thing:?}: {error}"));
             None
         });
@@ -245,6 +253,20 @@ async fn observe(store: &Store, clock: &Clock, held: &Held, thing: &Thing) -> Ch
             let Some(account) = held.accounts.get(did).cloned() else { return Ok(None) };
             let read = store.read(move |reader| reader.preferences(&account)).await;
             read.map(|bytes| bytes.map(Bytes::from)).map_err(failed("reading preferences"))
+        }
+        Thing::RecordHold(did, path) => {
+            let Some(account) = held.accounts.get(did).cloned() else { return Ok(None) };
+            let (collection, rkey) = path.split_once('/').ok_or("a record without a collection")?;
+            let collection = Nsid::parse(collection).map_err(|error| full(&error))?;
+            let rkey = RecordKey::parse(rkey).map_err(|error| full(&error))?;
+            let read = store.read(move |reader| reader.record_hold(&account, &collection, &rkey)).await;
+            read.map(|reference| reference.map(Bytes::from)).map_err(failed("reading a hold"))
+        }
+        Thing::Lexicon(nsid) => {
+            let nsid = nsid.clone();
+            let read = store.read(move |reader| reader.lexicon(&nsid)).await;
+            let kept = read.map_err(failed("reading a lexicon"))?;
+            Ok(kept.and_then(|kept| kept.body).map(Bytes::from))
         }
         Thing::Blob(did, cid) => match store.open_blob(did, cid).await {
             Ok(Some(mut blob)) => {

@@ -11,6 +11,7 @@ use atproto::mst::build_sorted;
 use atproto::repo::{verify_commit_event, verify_repo};
 use atproto::syntax::{Did, Nsid, RecordKey, Tid};
 use bytes::Bytes;
+use futures_util::future::join_all;
 use rusqlite::{Connection, OpenFlags};
 use store::{Account, Change, Op, Status, Store, WriteRequest};
 
@@ -152,9 +153,13 @@ pub(super) async fn go_on(
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut subscription = store.subscribe(store.last_seq());
-    for (did, account) in held.accounts.iter().filter(|(_, account)| account.status == Status::Active) {
+    let active = held.accounts.iter().filter(|(_, account)| account.status == Status::Active);
+    // At the same time, so that they share a transaction.
+    let written =
+        join_all(active.map(async |(did, account)| (did, account, write_one(store, did, AFTER_CUT).await)));
+    for (did, account, outcome) in written.await {
         let newest = told.get(did).copied().unwrap_or(account.head.rev).max(account.head.rev);
-        match write_one(store, did, AFTER_CUT).await {
+        match outcome {
             Ok((rev, _)) if rev > newest => {}
             Ok((rev, _)) => wrong.push(format!("the repo of {did} goes on with {rev} after {newest}")),
             Err(error) => {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use atproto::cid::Cid;
-use atproto::syntax::{Did, Tid};
+use atproto::syntax::{Did, Nsid, Tid};
 use bytes::Bytes;
 
 /// Something that the store keeps.
@@ -28,6 +28,10 @@ pub enum Thing {
     Session(Did, String),
     /// An account's preferences; their bytes.
     Preferences(Did),
+    /// The operator's hold on a record by `collection/rkey`; its reference.
+    RecordHold(Did, String),
+    /// A lexicon that was fetched, by its name; its bytes.
+    Lexicon(Nsid),
     /// A secret of the server; its bytes.
     Secret(&'static str),
     /// An event by its number; its frame.
@@ -150,7 +154,8 @@ impl Ledger {
     }
 
     /// Lists the things of one kind that have a value now, as far as was promised.
-    pub(crate) fn present(&self, wanted: impl Fn(&Thing) -> bool) -> Vec<Thing> {
+    #[must_use]
+    pub fn present(&self, wanted: impl Fn(&Thing) -> bool) -> Vec<Thing> {
         let is_present = |claims: &Vec<Claim>| claims.last().is_some_and(|claim| claim.value.is_some());
         let found = self.claims.iter().filter(|(thing, claims)| wanted(thing) && is_present(claims));
         found.map(|(thing, _)| thing.clone()).collect()

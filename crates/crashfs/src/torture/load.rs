@@ -3,11 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use atproto::car;
 use atproto::cid::Cid;
 use atproto::crypto::SigningKey;
 use atproto::event::{Frame, decode_frame};
-use atproto::mst::build_sorted;
 use atproto::syntax::{Did, Handle, Nsid, RecordKey, Tid};
 use bytes::Bytes;
 use futures_util::future::try_join_all;
@@ -21,7 +19,8 @@ use tokio::task::JoinSet;
 
 use super::TortureError;
 use super::ledger::{Call, Ledger, Thing};
-use super::model::{Act, Edit, Kind, Model, Token, picture_post};
+use super::model::{Act, Edit, Kind, Model, Picture, Token, picture_post};
+use super::repo_file::repo_file;
 use crate::Disk;
 use crate::files::CrashFiles;
 
@@ -89,8 +88,8 @@ pub(crate) async fn run(
         load.tick(pause_ms);
         let acts = model.step()?;
         let made = try_join_all(acts.into_iter().map(|act| load.act(act))).await?;
-        for (did, rkey, blob) in made.into_iter().flatten() {
-            model.shown(&did, rkey, blob);
+        for (did, picture) in made.into_iter().flatten() {
+            model.shown(&did, picture);
         }
         if step == steps / 4 {
             load.take_down(&mut model).await?;
@@ -191,7 +190,7 @@ fn syntax(error: impl std::fmt::Display) -> TortureError {
 }
 
 /// A post with a picture that was made.
-type Shown = Option<(Did, RecordKey, Cid)>;
+type Shown = Option<(Did, Picture)>;
 
 impl Load {
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
@@ -273,12 +272,34 @@ impl Load {
         match act {
             Act::Write { did, edits } => self.write(&did, edits, Vec::new()).await?,
             Act::Picture { did, rkey, content } => return self.picture(did, rkey, content).await,
-            Act::DropPicture { did, rkey, blob } => {
+            Act::DropPicture { did, picture: Picture { rkey, blob, .. } } => {
                 let edit = Edit { collection: pictures()?, rkey, kind: Kind::Delete };
                 let gone = vec![(Thing::Blob(did.clone(), blob), None)];
                 self.write(&did, vec![edit], gone).await?;
             }
-            Act::LooseBlob { did, content } => self.upload(&did, content).await.map(|_| ())?,
+            Act::LooseBlob { did, content } => self.upload(&did, content.into()).await.map(|_| ())?,
+            Act::Hide { did, picture: Picture { blob, content, .. }, hides } => {
+                let call = self.call(vec![(Thing::Blob(did.clone(), blob), (!hides).then_some(content))]);
+                let reference = hides.then(|| "case 2".to_owned());
+                self.store
+                    .set_blob_hold(&did, &blob, reference)
+                    .await
+                    .map_err(refused("a hold on a blob"))?;
+                self.answered(&call, "a blob is hidden or shown");
+            }
+            Act::HideRecord { did, rkey, reference } => {
+                let collection = pictures()?;
+                let thing = Thing::RecordHold(did.clone(), path(&collection, &rkey));
+                let call = self.call(vec![(thing, Some(reference.clone().into()))]);
+                let held = self.store.set_record_hold(&did, &collection, &rkey, Some(reference)).await;
+                held.map_err(refused("a hold on a record"))?;
+                self.answered(&call, "a record is hidden");
+            }
+            Act::Lexicon { nsid, body } => {
+                let call = self.call(vec![(Thing::Lexicon(nsid.clone()), Some(body.clone().into()))]);
+                self.store.keep_lexicon(nsid, Some(body)).await.map_err(refused("a lexicon"))?;
+                self.answered(&call, "a lexicon is kept");
+            }
             Act::Preferences { did, bytes } => {
                 let call = self.call(vec![(Thing::Preferences(did.clone()), Some(bytes.clone().into()))]);
                 self.store.change_preferences(&did, |_| bytes).await.map_err(refused("preferences"))?;
@@ -356,8 +377,7 @@ impl Load {
         Ok(())
     }
 
-    async fn upload(&self, did: &Did, content: Vec<u8>) -> Result<Cid, TortureError> {
-        let content = Bytes::from(content);
+    async fn upload(&self, did: &Did, content: Bytes) -> Result<Cid, TortureError> {
         let cid = Cid::for_raw(&content);
         let call = self.call(vec![(Thing::Blob(did.clone(), cid), Some(content.clone()))]);
         self.store.put_blob(did, "image/png".to_owned(), content).await.map_err(refused("a blob"))?;
@@ -366,13 +386,13 @@ impl Load {
     }
 
     async fn picture(&self, did: Did, rkey: RecordKey, content: Vec<u8>) -> Result<Shown, TortureError> {
-        let size = content.len();
-        let cid = self.upload(&did, content).await?;
+        let (size, content) = (content.len(), Bytes::from(content));
+        let cid = self.upload(&did, content.clone()).await?;
         let collection = pictures()?;
         let record = picture_post(&cid, size, &collection)?;
         let edit = Edit { collection, rkey: rkey.clone(), kind: Kind::Create(record) };
         self.write(&did, vec![edit], Vec::new()).await?;
-        Ok(Some((did, rkey, cid)))
+        Ok(Some((did, Picture { rkey, blob: cid, content })))
     }
 
     /// Prunes. What is old enough may go now or later: nobody is told.
@@ -452,6 +472,7 @@ impl Load {
             Thing::Account(of)
             | Thing::Status(of)
             | Thing::Record(of, _)
+            | Thing::RecordHold(of, _)
             | Thing::Blob(of, _)
             | Thing::Preferences(of) => *of == did,
             _ => false,
@@ -499,7 +520,10 @@ impl Load {
             (record_thing(did, collection, rkey), Some(Bytes::from(record.bytes.clone())))
         };
         values.extend(records.iter().map(new));
-        let file = self.car(did, &records)?;
+        let rev = Tid::at(self.clock.now().map_err(syntax)?, 7);
+        let bodies =
+            records.iter().map(|(collection, rkey, record)| (path(collection, rkey), record.clone()));
+        let file = repo_file(did, rev, &bodies.collect())?;
         let call = self.call(values);
         // Blobs of the old records may go with them.
         let blobs = self.ledger().present(|thing| matches!(thing, Thing::Blob(of, _) if of == did));
@@ -512,26 +536,6 @@ impl Load {
         let position = self.answered(&call, "an import is kept");
         self.ledger().told_rev(position, did.clone(), imported.commit.rev);
         Ok(records.into_iter().map(|(collection, rkey, _)| (collection, rkey)).collect())
-    }
-
-    /// Makes the file of a repo as another server would.
-    fn car(
-        &self,
-        did: &Did,
-        records: &[(Nsid, RecordKey, atproto::data::Record)],
-    ) -> Result<Vec<u8>, TortureError> {
-        let mut sorted: Vec<(String, &atproto::data::Record)> =
-            records.iter().map(|(collection, rkey, record)| (path(collection, rkey), record)).collect();
-        sorted.sort_by(|a, b| a.0.cmp(&b.0));
-        let mut nodes = Vec::new();
-        let entries = sorted.iter().map(|(path, record)| (path.as_str(), record.cid));
-        let root = build_sorted(entries, |cid, block| nodes.push((cid, block))).map_err(syntax)?;
-        let key = SigningKey::generate().map_err(syntax)?;
-        let rev = Tid::at(self.clock.now().map_err(syntax)?, 7);
-        let (commit, block) = atproto::repo::sign(did, root, rev, &key);
-        let nodes = nodes.iter().map(|(cid, block)| (*cid, &block[..]));
-        let bodies = sorted.iter().map(|(_, record)| (record.cid, record.bytes.as_slice()));
-        Ok(car::to_vec(&[commit], std::iter::once((commit, &block[..])).chain(nodes).chain(bodies)))
     }
 }
 

@@ -5,6 +5,7 @@
 use atproto::cid::Cid;
 use atproto::data::{Record, record_to_cbor};
 use atproto::syntax::{Did, Nsid, RecordKey};
+use bytes::Bytes;
 use fastrand::Rng;
 
 use super::TortureError;
@@ -27,9 +28,19 @@ const LONG_TEXT_BYTES: usize = 6_000;
 pub(crate) struct Owner {
     pub(crate) did: Did,
     records: Vec<(Nsid, RecordKey)>,
-    /// Posts with a picture, and its blob.
-    pictures: Vec<(RecordKey, Cid)>,
+    /// Posts with a picture, and its blob with its content.
+    pictures: Vec<Picture>,
+    /// Those whose blob the operator hides.
+    hidden: Vec<Picture>,
     pub(super) sessions: Vec<Token>,
+}
+
+/// A post with a picture.
+#[derive(Clone, Debug)]
+pub(crate) struct Picture {
+    pub(crate) rkey: RecordKey,
+    pub(crate) blob: Cid,
+    pub(crate) content: Bytes,
 }
 
 /// A refresh token, and the one that was exchanged for it.
@@ -71,8 +82,24 @@ pub(crate) enum Act {
     /// Removes such a post, and with it the blob.
     DropPicture {
         did: Did,
+        picture: Picture,
+    },
+    /// The operator hides the blob of such a post, or shows it again.
+    Hide {
+        did: Did,
+        picture: Picture,
+        hides: bool,
+    },
+    /// The operator hides a record which may come later.
+    HideRecord {
+        did: Did,
         rkey: RecordKey,
-        blob: Cid,
+        reference: String,
+    },
+    /// A lexicon was fetched.
+    Lexicon {
+        nsid: Nsid,
+        body: Vec<u8>,
     },
     /// An upload that nothing ever refers to.
     LooseBlob {
@@ -120,7 +147,13 @@ impl Model {
 
     /// Takes an account into the mix, with what is in its repo already.
     pub(crate) fn add_owner(&mut self, did: Did, records: Vec<(Nsid, RecordKey)>) {
-        self.owners.push(Owner { did, records, pictures: Vec::new(), sessions: Vec::new() });
+        self.owners.push(Owner {
+            did,
+            records,
+            pictures: Vec::new(),
+            hidden: Vec::new(),
+            sessions: Vec::new(),
+        });
     }
 
     /// Takes the records of an account as replaced by others.
@@ -128,6 +161,7 @@ impl Model {
         if let Some(owner) = self.owners.iter_mut().find(|owner| owner.did == *did) {
             owner.records = records;
             owner.pictures.clear();
+            owner.hidden.clear();
         }
     }
 
@@ -175,11 +209,21 @@ impl Model {
         let dice = self.rng.u8(..100);
         let Some(own) = self.owners.get_mut(owner) else { return self.creates(owner) };
         match dice {
-            0..40 => self.changes(owner),
-            40..52 => Ok(Act::Picture { did, rkey: self.rkey()?, content: self.blob() }),
+            0..34 => self.changes(owner),
+            34..38 if !own.pictures.is_empty() => {
+                let picture = own.pictures.swap_remove(self.rng.usize(..own.pictures.len()));
+                own.hidden.push(picture.clone());
+                Ok(Act::Hide { did, picture, hides: true })
+            }
+            38..42 if !own.hidden.is_empty() => {
+                let picture = own.hidden.swap_remove(self.rng.usize(..own.hidden.len()));
+                own.pictures.push(picture.clone());
+                Ok(Act::Hide { did, picture, hides: false })
+            }
+            42..52 => Ok(Act::Picture { did, rkey: self.rkey()?, content: self.blob() }),
             52..60 if !own.pictures.is_empty() => {
-                let (rkey, blob) = own.pictures.swap_remove(self.rng.usize(..own.pictures.len()));
-                Ok(Act::DropPicture { did, rkey, blob })
+                let picture = own.pictures.swap_remove(self.rng.usize(..own.pictures.len()));
+                Ok(Act::DropPicture { did, picture })
             }
             60..64 => Ok(Act::LooseBlob { did, content: self.blob() }),
             64..74 => {
@@ -198,7 +242,18 @@ impl Model {
                 let token = own.sessions.swap_remove(self.rng.usize(..own.sessions.len()));
                 Ok(Act::Logout { did, token })
             }
-            84..90 => {
+            84..86 => {
+                // A few names, so that what is known is fetched again.
+                let name = format!("test.lexicon.kind{}", self.rng.u8(..6));
+                let nsid = Nsid::parse(&name).map_err(|error| TortureError::Plan(error.to_string()))?;
+                let len = self.rng.usize(100..3_000);
+                Ok(Act::Lexicon { nsid, body: self.bytes(len) })
+            }
+            86 => {
+                let (rkey, reference) = (self.rkey()?, self.fresh("case"));
+                Ok(Act::HideRecord { did, rkey, reference })
+            }
+            87..90 => {
                 let len = self.rng.usize(10..3_000);
                 Ok(Act::Preferences { did, bytes: self.bytes(len) })
             }
@@ -244,9 +299,9 @@ impl Model {
     }
 
     /// Notes a post with a picture.
-    pub(crate) fn shown(&mut self, did: &Did, rkey: RecordKey, blob: Cid) {
+    pub(crate) fn shown(&mut self, did: &Did, picture: Picture) {
         if let Some(owner) = self.owners.iter_mut().find(|owner| owner.did == *did) {
-            owner.pictures.push((rkey, blob));
+            owner.pictures.push(picture);
         }
     }
 
