@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use testbed::block::{Recorder, Server, serve};
 use testbed::{Attach, Disk, HOST_IN_GUEST, Job, Machine, Setup, free_port, plc};
 
-use crate::judge::Run;
-use crate::load::{self, Plan};
+use crate::load::{self, ADMIN_PASSWORD, Plan};
 use crate::medium::{make_image, program, run};
+use crate::pds::Run;
 use crate::session::Notes;
 
 /// Port of the first PDS in the guest; the others follow.
@@ -117,7 +117,7 @@ pub fn record(programs: &Path, source_root: &Path, orders: &[Order]) -> Result<V
     let runs = vessels.iter().zip(ledgers).map(|(vessel, ledger)| {
         let log = vessel.disk.finish()?;
         let lossy = vessel.order.fault == Some(Fault::LostFlush);
-        let log = if lossy { log.with_lost_flushes(2)? } else { log };
+        let log = if lossy { log.with_lost_flushes(0, 2)? } else { log };
         Ok(Run { log, ledger, plc_url: plc_url.clone(), data: PathBuf::from("pds") })
     });
     runs.collect()
@@ -172,7 +172,7 @@ fn start_script(letter: char, vessel: &Vessel, plc_url: &str) -> String {
     format!(
         "mkdir -p /disk{letter} && mount -t ext4 -o noatime /dev/vd{letter} /disk{letter} && {fault}\
          PERCH_PDS_DEV_MODE=true PERCH_PDS_LISTEN_ADDRESS=0.0.0.0 PERCH_PDS_PORT={port} PERCH_PDS_RATE_LIMITS=false \
-         PERCH_PDS_DATA_DIR=/disk{letter}/pds PERCH_PDS_PLC_URL={plc_url} PERCH_PDS_LOG_LEVEL=warn exec {PROGRAM}"
+         PERCH_PDS_ADMIN_PASSWORD={ADMIN_PASSWORD} PERCH_PDS_DATA_DIR=/disk{letter}/pds PERCH_PDS_PLC_URL={plc_url} PERCH_PDS_LOG_LEVEL=warn exec {PROGRAM}"
     )
 }
 

@@ -4,9 +4,11 @@
 //! public interface, notes in a ledger what it was promised, and marks the promise in the disk's own log; [`judge`] cuts
 //! the power at seeded places of that log, mounts what each cut leaves, and has the store's normal code examine it.
 
+pub mod cuts;
 pub mod firehose;
 pub mod guest;
 pub mod judge;
 pub mod load;
 pub mod medium;
+pub mod pds;
 mod session;

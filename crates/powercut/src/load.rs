@@ -1,20 +1,22 @@
-//! The load: clients that make accounts, post, change, delete, upload and log in, and note what they are promised.
+//! The load: clients that make accounts, post, change, delete, upload, import and log in, an operator who hides blobs, and
+//! notes of what they are promised.
 //!
 //! The seed decides the calls of each client. How the calls of several clients meet is up to the machine.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use atproto::cid::Cid;
-use atproto::data::record_to_cbor;
+use atproto::data::{Record, record_to_cbor};
 use atproto::syntax::{Did, Nsid};
 use atproto::tid::Tid;
 use bench::http::Http;
 use bench::xrpc::{procedure, text};
 use bytes::Bytes;
-use crashfs::{Ledger, Thing};
-use data_encoding::BASE64URL_NOPAD;
+use crashfs::{Ledger, Thing, repo_file};
+use data_encoding::{BASE64, BASE64URL_NOPAD};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
@@ -36,6 +38,13 @@ const LONG_TEXT_BYTES: usize = 6_000;
 
 /// Most records of one batch.
 const BATCH_MAX: usize = 12;
+
+/// Records that an import brings, and the revision that its file is of: the PDS gives the repo a new one.
+const IMPORTED: usize = 40;
+const IMPORTED_REV: &str = "3kaaaaaaaaa2a";
+
+/// The operator's password.
+pub(crate) const ADMIN_PASSWORD: &str = "nine-random-words";
 
 /// Calls of one client after which it makes itself another account.
 const CALLS_PER_ACCOUNT: usize = 60;
@@ -94,8 +103,17 @@ struct Owner {
     /// Refresh tokens, each with the one that was exchanged for it.
     sessions: Vec<(String, Option<String>)>,
     records: Vec<(&'static str, String)>,
-    /// Posts with a picture: name, blob.
-    pictures: Vec<(String, Cid)>,
+    pictures: Vec<Picture>,
+    /// Those whose blob the operator hides.
+    hidden: Vec<Picture>,
+}
+
+/// A post with a picture.
+#[derive(Debug)]
+struct Picture {
+    rkey: String,
+    blob: Cid,
+    content: Bytes,
 }
 
 #[derive(Debug)]
@@ -133,11 +151,14 @@ impl Client {
 
     fn act(&mut self, owner: &mut Owner) -> Result<()> {
         match self.rng.u8(..100) {
-            0..45 => self.post(owner),
-            45..60 => self.batch(owner),
-            60..70 if !owner.records.is_empty() => self.delete(owner),
-            70..88 => self.picture(owner),
-            88..92 if !owner.pictures.is_empty() => self.drop_picture(owner),
+            0..36 => self.post(owner),
+            36..50 => self.batch(owner),
+            50..58 if !owner.records.is_empty() => self.delete(owner),
+            58..78 => self.picture(owner),
+            78..82 if !owner.pictures.is_empty() => self.drop_picture(owner),
+            82..86 if !owner.pictures.is_empty() => self.hide(owner),
+            86..90 if !owner.hidden.is_empty() => self.show(owner),
+            90..92 => self.import(owner),
             92..94 => self.log_in(owner),
             94..97 if !owner.sessions.is_empty() => self.refresh(owner),
             97..99 if owner.sessions.len() > 1 => self.log_out(owner),
@@ -161,9 +182,14 @@ impl Client {
     }
 
     fn record(&mut self, collection: &str) -> Result<(Value, Bytes)> {
+        stored(self.text(collection), collection)
+    }
+
+    /// A record of any length.
+    fn text(&mut self, collection: &str) -> Value {
         let len = if self.rng.u8(..30) == 0 { LONG_TEXT_BYTES } else { self.rng.usize(1..TEXT_BYTES_MAX) };
         let words: String = (0..len).map(|_| self.rng.alphanumeric()).collect();
-        stored(json!({ "$type": collection, "text": words }), collection)
+        json!({ "$type": collection, "text": words })
     }
 
     fn make_account(&mut self) -> Result<()> {
@@ -185,7 +211,8 @@ impl Client {
         let position = self.notes.answered(&call, &format!("{did} is made"), None);
         self.notes.holds_from(position, vec![(Thing::Intent(did.clone()), None)]);
         let sessions = vec![(refresh, None)];
-        self.owners.push(Owner { did, handle, access, sessions, records: Vec::new(), pictures: Vec::new() });
+        let (records, pictures, hidden) = (Vec::new(), Vec::new(), Vec::new());
+        self.owners.push(Owner { did, handle, access, sessions, records, pictures, hidden });
         Ok(())
     }
 
@@ -257,15 +284,10 @@ impl Client {
     fn picture(&mut self, owner: &mut Owner) -> Result<()> {
         let mut content = vec![0; self.rng.usize(1..PICTURE_BYTES_MAX)];
         self.rng.fill(&mut content);
-        let (cid, size) = (Cid::for_raw(&content), content.len());
-        let path = "/xrpc/com.atproto.repo.uploadBlob";
-        let request = self.http.request("POST", path, Some(&owner.access), Some(("image/png", &content)));
+        let (cid, size, content) = (Cid::for_raw(&content), content.len(), Bytes::from(content));
         let thing = Thing::Blob(owner.did.clone(), cid);
-        let call = self.notes.begin(vec![(thing, Some(content.into()))]);
-        let answer = self.http.send(&request)?;
-        if answer.status != 200 {
-            bail!("uploadBlob: {} {}", answer.status, String::from_utf8_lossy(answer.body));
-        }
+        let call = self.notes.begin(vec![(thing, Some(content.clone()))]);
+        self.send_file(owner, "com.atproto.repo.uploadBlob", "image/png", &content)?;
         self.notes.answered(&call, "a blob is kept", None);
         if self.rng.u8(..5) == 0 {
             return Ok(());
@@ -281,16 +303,92 @@ impl Client {
         });
         let value = (record_thing(&owner.did, PICTURES, &rkey), Some(bytes));
         self.commit(owner, "com.atproto.repo.createRecord", &input, vec![value])?;
-        owner.pictures.push((rkey, cid));
+        owner.pictures.push(Picture { rkey, blob: cid, content });
+        Ok(())
+    }
+
+    /// Calls a method whose input is a file.
+    fn send_file(&mut self, owner: &Owner, method: &str, kind: &str, content: &[u8]) -> Result<()> {
+        let path = format!("/xrpc/{method}");
+        let request = self.http.request("POST", &path, Some(&owner.access), Some((kind, content)));
+        let answer = self.http.send(&request)?;
+        if answer.status != 200 {
+            bail!("{method}: {} {}", answer.status, String::from_utf8_lossy(answer.body));
+        }
+        Ok(())
+    }
+
+    /// Replaces the repo by new records, as a file from another server.
+    fn import(&mut self, owner: &mut Owner) -> Result<()> {
+        let (did, notes) = (owner.did.clone(), Arc::clone(&self.notes));
+        let _turn = notes.import_turn();
+        let is_record = |thing: &Thing| matches!(thing, Thing::Record(of, _) if *of == did);
+        let mut values: Vec<_> =
+            self.notes.present(is_record).into_iter().map(|thing| (thing, None)).collect();
+        let (mut names, mut bodies) = (Vec::new(), BTreeMap::new());
+        for _ in 0..IMPORTED {
+            let (collection, rkey) = (self.collection(), self.rkey());
+            let record = kept(&self.text(collection), collection)?;
+            values.push((record_thing(&did, collection, &rkey), Some(record.bytes.clone().into())));
+            bodies.insert(format!("{collection}/{rkey}"), record);
+            names.push((collection, rkey));
+        }
+        let rev = Tid::parse(IMPORTED_REV).context("a revision")?;
+        let file = repo_file(&did, rev, &bodies).context("a repo's file")?;
+        let call = self.notes.begin(values);
+        // Blobs of the old records may go with them.
+        let blobs = self.notes.present(|thing| matches!(thing, Thing::Blob(of, _) if *of == did));
+        self.notes.may_go(call.begun, blobs);
+        self.send_file(owner, "com.atproto.repo.importRepo", "application/vnd.ipld.car", &file)?;
+        self.notes.answered(&call, "an import is kept", None);
+        owner.records = names;
+        owner.pictures.clear();
+        owner.hidden.clear();
+        Ok(())
+    }
+
+    /// The operator hides a blob, whose file goes into quarantine.
+    fn hide(&mut self, owner: &mut Owner) -> Result<()> {
+        let picture = owner.pictures.swap_remove(self.rng.usize(..owner.pictures.len()));
+        self.hold(owner, &picture, None)?;
+        owner.hidden.push(picture);
+        Ok(())
+    }
+
+    /// The operator shows a blob again.
+    fn show(&mut self, owner: &mut Owner) -> Result<()> {
+        let picture = owner.hidden.swap_remove(self.rng.usize(..owner.hidden.len()));
+        self.hold(owner, &picture, Some(picture.content.clone()))?;
+        owner.pictures.push(picture);
+        Ok(())
+    }
+
+    fn hold(&mut self, owner: &Owner, picture: &Picture, shown: Option<Bytes>) -> Result<()> {
+        let method = "com.atproto.admin.updateSubjectStatus";
+        let kind = "com.atproto.admin.defs#repoBlobRef";
+        let input = json!({
+            "subject": { "$type": kind, "did": owner.did.as_str(), "cid": picture.blob.to_string() },
+            "takedown": { "applied": shown.is_none(), "ref": "case 1" },
+        });
+        let admin = format!("Basic {}", BASE64.encode(format!("admin:{ADMIN_PASSWORD}").as_bytes()));
+        let body = input.to_string();
+        let body = Some(("application/json", body.as_bytes()));
+        let request = self.http.request_with("POST", &format!("/xrpc/{method}"), Some(&admin), body);
+        let call = self.notes.begin(vec![(Thing::Blob(owner.did.clone(), picture.blob), shown)]);
+        let answer = self.http.send(&request)?;
+        if answer.status != 200 {
+            bail!("{method}: {} {}", answer.status, String::from_utf8_lossy(answer.body));
+        }
+        self.notes.answered(&call, "a blob is hidden or shown", None);
         Ok(())
     }
 
     /// Removes a post with a picture, and with it the picture.
     fn drop_picture(&mut self, owner: &mut Owner) -> Result<()> {
-        let (rkey, cid) = owner.pictures.swap_remove(self.rng.usize(..owner.pictures.len()));
+        let Picture { rkey, blob, .. } = owner.pictures.swap_remove(self.rng.usize(..owner.pictures.len()));
         let input = json!({ "repo": owner.did.as_str(), "collection": PICTURES, "rkey": rkey });
         let record = (record_thing(&owner.did, PICTURES, &rkey), None);
-        let blob = (Thing::Blob(owner.did.clone(), cid), None);
+        let blob = (Thing::Blob(owner.did.clone(), blob), None);
         self.commit(owner, "com.atproto.repo.deleteRecord", &input, vec![record, blob])
     }
 
@@ -350,9 +448,14 @@ impl Client {
 
 /// A record as it is sent, and its bytes as they must be kept.
 fn stored(record: Value, collection: &str) -> Result<(Value, Bytes)> {
+    let bytes = kept(&record, collection)?.bytes.into();
+    Ok((record, bytes))
+}
+
+/// A record as it must be kept.
+fn kept(record: &Value, collection: &str) -> Result<Record> {
     let collection = Nsid::parse(collection).context("a collection")?;
-    let kept = record_to_cbor(record.to_string().as_bytes(), &collection).context("a record")?;
-    Ok((record, kept.bytes.into()))
+    record_to_cbor(record.to_string().as_bytes(), &collection).context("a record")
 }
 
 fn record_thing(did: &Did, collection: &str, rkey: &str) -> Thing {

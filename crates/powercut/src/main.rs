@@ -11,23 +11,26 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::Parser;
 use powercut::guest::{Fault, Order, record};
-use powercut::judge::{Judging, Run};
+use powercut::judge::{Judging, Report};
 use powercut::load::Plan;
+use powercut::pds::Run;
 
 /// States within which a planted fault must be noticed.
 const FAULT_STATES_MAX: usize = 200;
 
-/// Clients of the sound PDS at the same time, and of each faulty one.
-const CLIENTS: usize = 3;
-const FAULT_CLIENTS: usize = 2;
+/// Clients of a PDS at the same time.
+const CLIENTS: usize = 6;
 
-/// Calls of each client of a faulty PDS: two accounts and dozens of posts and pictures.
-const FAULT_CALLS: usize = 70;
+/// Calls of each client of a sound PDS, and of a faulty one: two accounts and dozens of posts and pictures. The time that
+/// one state takes grows with what was promised, so many states take many loads, not longer ones.
+const CALLS: usize = 80;
+const FAULT_CALLS: usize = 45;
 
-/// Calls of each client of the sound PDS: more for more states, so that they are not all of the same few seconds.
-const CALLS_MIN: usize = 100;
-const CALLS_MAX: usize = 600;
-const STATES_PER_CALL: usize = 10;
+/// States of one load.
+const STATES_PER_LOAD: usize = 1_000;
+
+/// Loads that run in one machine at the same time.
+const LOADS_PER_BOOT: usize = 5;
 
 /// States between two lines about the progress.
 const TELL_EVERY: usize = 500;
@@ -83,46 +86,63 @@ fn run(cli: &Cli) -> Result<bool> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let keep_in = root.join("target/powercut");
     std::fs::create_dir_all(&keep_in).context("making target/powercut")?;
-    let calls = (cli.states / STATES_PER_CALL).clamp(CALLS_MIN, CALLS_MAX);
-    let mut orders = vec![Order { fault: None, plan: Plan { seed: cli.seed, clients: CLIENTS, calls } }];
-    if !cli.no_faults {
-        let faulty = |fault| Order {
-            fault: Some(fault),
-            plan: Plan { seed: cli.seed, clients: FAULT_CLIENTS, calls: FAULT_CALLS },
-        };
-        orders.extend(Fault::ALL.map(faulty));
-    }
-    let runs = record(&cli.programs, &root, &orders)?;
-    say(&format!("{} loads ran in the machine, {:.1} s", runs.len(), began.elapsed().as_secs_f64()));
-    let (mut sound, mut planted, mut noticed) = (true, 0, 0);
-    for (order, recorded) in orders.iter().zip(&runs) {
-        match order.fault {
-            None => sound &= judge_sound(recorded, cli, &keep_in)?,
-            Some(fault) => {
+    let (mut total, mut loads) = (Report::default(), 0_usize);
+    let (mut planted, mut noticed) = (0_usize, 0_usize);
+    for orders in orders(cli).chunks(LOADS_PER_BOOT) {
+        let booted = Instant::now();
+        let plans: Vec<Order> = orders.iter().map(|(order, _)| *order).collect();
+        let runs = record(&cli.programs, &root, &plans)?;
+        say(&format!("{} loads ran in the machine, {:.1} s", runs.len(), booted.elapsed().as_secs_f64()));
+        for ((order, states), recorded) in orders.iter().zip(&runs) {
+            if let Some(fault) = order.fault {
                 planted += 1;
                 noticed += usize::from(judge_faulty(recorded, fault, cli.seed)?);
+            } else {
+                loads += 1;
+                total.add(judge_sound(recorded, *states, order.plan.seed, &keep_in)?);
             }
         }
     }
-    let verdict = if sound { "0 lost" } else { "PROMISES BROKEN" };
+    let verdict = if total.violations.is_empty() { "0 lost" } else { "PROMISES BROKEN" };
+    say(&format!("{loads} loads: {total}"));
     say(&format!(
         "powercut: {verdict}, {noticed} of {planted} planted faults noticed, {:.1} s",
         began.elapsed().as_secs_f64()
     ));
-    Ok(sound && noticed == planted)
+    Ok(total.violations.is_empty() && noticed == planted)
 }
 
-fn judge_sound(recorded: &Run, cli: &Cli, keep_in: &Path) -> Result<bool> {
-    let report = recorded.judge(Judging::new(cli.states, cli.seed, keep_in), |report| {
-        if report.states % TELL_EVERY == 0 {
+/// The loads, each with the states that it is judged in.
+fn orders(cli: &Cli) -> Vec<(Order, usize)> {
+    let mut orders = Vec::new();
+    if !cli.no_faults {
+        let plan = Plan { seed: cli.seed, clients: CLIENTS, calls: FAULT_CALLS };
+        orders.extend(Fault::ALL.map(|fault| (Order { fault: Some(fault), plan }, FAULT_STATES_MAX)));
+    }
+    let loads = cli.states.div_ceil(STATES_PER_LOAD);
+    let mut left = cli.states;
+    for (seed, loads_left) in (cli.seed..).zip((1..=loads).rev()) {
+        let states = left.div_ceil(loads_left);
+        left -= states;
+        let plan = Plan { seed, clients: CLIENTS, calls: CALLS };
+        orders.push((Order { fault: None, plan }, states));
+    }
+    orders
+}
+
+fn judge_sound(recorded: &Run, states: usize, seed: u64, keep_in: &Path) -> Result<Report> {
+    let mut examined = 0_usize;
+    let report = recorded.judge(Judging::new(states, seed, keep_in), |report| {
+        examined += 1;
+        if examined.is_multiple_of(TELL_EVERY) {
             say(&format!("  {report}"));
         }
     })?;
-    say(&format!("seed {}: {report}", cli.seed));
+    say(&format!("seed {seed}: {report}"));
     for violation in &report.violations {
         say(&format!("VIOLATION {violation}"));
     }
-    Ok(report.violations.is_empty())
+    Ok(report)
 }
 
 fn judge_faulty(recorded: &Run, fault: Fault, seed: u64) -> Result<bool> {

@@ -8,8 +8,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use tempfile::TempDir;
-use testbed::block::{Replay, State};
 
 /// Size of the disk under test, bytes: the store wants 64 MiB free, and what is never written costs nothing.
 const DISK_BYTES: u64 = 256 * 1024 * 1024;
@@ -18,7 +16,7 @@ const DISK_BYTES: u64 = 256 * 1024 * 1024;
 const JOURNAL_MIB: &str = "size=4";
 
 /// Where programs of the administrator are.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const FOLDERS: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
 /// How long a file system may stay busy after its last user closed it: reads may outlive their store by a moment.
 const BUSY_MAX: Duration = Duration::from_secs(20);
@@ -41,80 +39,30 @@ pub fn make_image(image: &Path) -> Result<()> {
     }
 }
 
-/// One place where states become disks, one after the other.
-#[derive(Debug)]
-pub struct Medium {
-    folder: TempDir,
-    file: File,
-}
-
-/// A state that was mounted, examined and put away.
-#[derive(Debug)]
-pub struct Verdict<T> {
-    /// What the examination gave; `None` when the disk could not be mounted.
-    pub examined: Option<T>,
-    /// What is wrong with the file system.
-    pub wrong: Vec<String>,
-}
-
-impl Medium {
-    /// Makes the place, in memory where the system has such.
-    ///
-    /// # Errors
-    /// When there is no room.
-    pub fn new() -> Result<Self> {
-        let folder = crashfs::scratch().context("no room for a disk")?;
-        std::fs::create_dir(folder.path().join("mnt")).context("no room for a disk")?;
-        let path = folder.path().join("disk");
-        let file = File::options()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .open(path)
-            .context("no room for a disk")?;
-        Ok(Self { folder, file })
+/// Mounts an image, which replays its journal, has it examined, and checks the file system.
+///
+/// Gives what the examination gave, if it could be mounted, and what is wrong with the file system.
+///
+/// # Errors
+/// When the test's own work fails.
+pub fn mounted<T>(
+    disk: &Path,
+    point: &Path,
+    examine: impl FnOnce(&Path) -> T,
+) -> Result<(Option<T>, Vec<String>)> {
+    let (mut examined, mut wrong) = (None, Vec::new());
+    let said = run(program("mount").args(["-t", "ext4", "-o", "loop,noatime"]).arg(disk).arg(point))?;
+    if said.success {
+        examined = Some(examine(point));
+        unmount(point)?;
+    } else {
+        wrong.push(format!("the file system does not mount: {}", said.text));
     }
-
-    fn disk(&self) -> PathBuf {
-        self.folder.path().join("disk")
+    let said = run(program("e2fsck").args(["-f", "-n"]).arg(disk))?;
+    if !said.success {
+        wrong.push(format!("the file system is not clean: {}", said.text));
     }
-
-    /// Makes a state the disk, mounts it, which replays its journal, has it examined, and checks the file system.
-    ///
-    /// # Errors
-    /// When the test's own work fails; what the state does not stand is in the verdict.
-    pub fn examine<T>(
-        &self,
-        replay: &Replay<'_>,
-        state: &State,
-        examine: impl FnOnce(&Path) -> T,
-    ) -> Result<Verdict<T>> {
-        replay.write_to(state, &self.file).context("writing a state")?;
-        let (disk, point) = (self.disk(), self.folder.path().join("mnt"));
-        let mut verdict = Verdict { examined: None, wrong: Vec::new() };
-        let said = run(program("mount").args(["-t", "ext4", "-o", "loop,noatime"]).arg(&disk).arg(&point))?;
-        if said.success {
-            verdict.examined = Some(examine(&point));
-            unmount(&point)?;
-        } else {
-            verdict.wrong.push(format!("the file system does not mount: {}", said.text));
-        }
-        let said = run(program("e2fsck").args(["-f", "-n"]).arg(&disk))?;
-        if !said.success {
-            verdict.wrong.push(format!("the file system is not clean: {}", said.text));
-        }
-        Ok(verdict)
-    }
-
-    /// Keeps the disk as a state left it, before anything is done with it.
-    ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub fn keep(replay: &Replay<'_>, state: &State, path: &Path) -> Result<()> {
-        let file = File::create(path).with_context(|| format!("keeping {}", path.display()))?;
-        replay.write_to(state, &file).with_context(|| format!("keeping {}", path.display()))
-    }
+    Ok((examined, wrong))
 }
 
 fn unmount(point: &Path) -> Result<()> {
@@ -138,9 +86,11 @@ pub(crate) struct Said {
     pub(crate) text: String,
 }
 
+/// A program of the system. It has its whole path: searching for it would cost a copy of this process, which is large.
 pub(crate) fn program(name: &str) -> Command {
-    let mut command = Command::new(name);
-    command.env("PATH", PATH).env("LC_ALL", "C").stdin(Stdio::null());
+    let found = FOLDERS.iter().map(|folder| Path::new(folder).join(name)).find(|path| path.exists());
+    let mut command = Command::new(found.unwrap_or_else(|| PathBuf::from(name)));
+    command.env("PATH", FOLDERS.join(":")).env("LC_ALL", "C").stdin(Stdio::null());
     command
 }
 

@@ -17,6 +17,8 @@ pub struct Notes {
     disk: Arc<Recorder>,
     inner: Mutex<Inner>,
     news: Condvar,
+    /// A PDS refuses more than a few imports at the same time.
+    import: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ impl Notes {
     /// Begins to note promises of a PDS whose data lie on this disk.
     #[must_use]
     pub fn new(disk: Arc<Recorder>) -> Self {
-        Self { disk, inner: Mutex::default(), news: Condvar::new() }
+        Self { disk, inner: Mutex::default(), news: Condvar::new(), import: Mutex::default() }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -76,6 +78,21 @@ impl Notes {
         let mut inner = self.inner();
         let call = inner.ledger.begin(position, values);
         inner.ledger.answered(&call, position);
+    }
+
+    /// Waits until no other client imports.
+    pub(crate) fn import_turn(&self) -> MutexGuard<'_, ()> {
+        self.import.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lists the things of one kind that have a value now.
+    pub(crate) fn present(&self, wanted: impl Fn(&Thing) -> bool) -> Vec<Thing> {
+        self.inner().ledger.present(wanted)
+    }
+
+    /// Notes that things may go from a place on, without anybody being told when.
+    pub(crate) fn may_go(&self, begun: usize, things: Vec<Thing>) {
+        self.inner().ledger.may_go(begun, things);
     }
 
     /// Notes an event.
