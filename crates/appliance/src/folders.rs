@@ -90,6 +90,20 @@ pub fn make_data(data: &Path, users: &Users) -> Result<(), FoldersError> {
     Ok(())
 }
 
+/// Keeps the time guard out of its folder while the data may move: it runs on, and what it saved now would be on one of
+/// two copies. [`make_data`] lets it in again.
+///
+/// # Errors
+/// [`FoldersError`]; it may then still write.
+pub fn close_data(data: &Path) -> Result<(), FoldersError> {
+    let path = data.join("timeguard");
+    if !path.is_dir() {
+        return Ok(());
+    }
+    let kept = std::os::unix::fs::lchown(&path, Some(0), Some(0));
+    kept.map_err(|source| FoldersError::Make { path, source })
+}
+
 fn folder(path: &Path, mode: u32, owner: Option<User>) -> Result<(), FoldersError> {
     let make = || {
         DirBuilder::new().recursive(true).mode(mode).create(path)?;

@@ -15,8 +15,8 @@ use appliance::config::{self, Settings};
 use appliance::front::presence::Means;
 use appliance::front::{Desk, Display, Live, Wish};
 use appliance::gather::{Gatherer, OwnStatus};
+use appliance::supervise::data;
 use appliance::supervise::door::Door;
-use appliance::supervise::erase;
 use appliance::supervise::policy::WATCHDOG_LIFE_S;
 use appliance::supervise::run::{Box_, run};
 use appliance::{folders, live};
@@ -25,13 +25,16 @@ use control::users::{PASSWD_BYTES_MAX, Users};
 use control::{SystemStatus, socket};
 use platform::time::BootClock;
 use platform::{Button, FrontDevices, Watchdog};
-use platform_linux::{LinuxClock, LinuxPower, LinuxProcesses, LinuxWatchdog};
+use platform_linux::{LinuxClock, LinuxPower, LinuxProcesses, LinuxVolumes, LinuxWatchdog};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Wishes and deeds that may wait: a person makes one at a time.
 const WAITING: usize = 8;
+
+/// Where the data is mounted.
+const DATA: &str = "/data";
 
 /// The value of `--watchdog` that opens none.
 const NO_WATCHDOG: &str = "none";
@@ -52,9 +55,9 @@ struct Cli {
     /// Where status files and sockets are: a folder on tmpfs.
     #[arg(long, value_name = "FOLDER", default_value = "/run/perch")]
     run_dir: PathBuf,
-    /// Where the data is.
-    #[arg(long, value_name = "FOLDER", default_value = "/data")]
-    data: PathBuf,
+    /// Takes this folder as the data and leaves all disks alone: something else looks after them.
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
     /// Who the users of the programs are.
     #[arg(long, value_name = "FILE", default_value = "/etc/passwd")]
     passwd: PathBuf,
@@ -97,7 +100,8 @@ fn start(cli: Cli) -> Result<()> {
     let mut devices = platform_linux::open_front(board.as_ref());
     let mut button = open_button(&mut devices);
     let held = button.as_mut().is_some_and(|button| button.is_down().unwrap_or(false));
-    let paths = Paths { bin: cli.bin, run: cli.run_dir, data: cli.data };
+    let data = cli.data.clone().unwrap_or_else(|| PathBuf::from(DATA));
+    let paths = Paths { bin: cli.bin, run: cli.run_dir, data };
     let users = Users::of_passwd(&read(&cli.passwd, PASSWD_BYTES_MAX).unwrap_or_default());
     let (settings, problem) =
         match read(&cli.config, config::FILE_BYTES_MAX).map(|text| Settings::parse(&text)) {
@@ -105,16 +109,13 @@ fn start(cli: Cli) -> Result<()> {
             Some(Ok(settings)) => (settings, None),
             Some(Err(error)) => (Settings::default(), Some(error.to_string())),
         };
-    let safe_mode = match erase::finish(&paths.data) {
-        Err(error) if paths.data.is_dir() => Some(format!("Erasing everything failed: {error}.")),
-        Ok(_) | Err(_) if held => Some("The button was held at the start.".to_owned()),
-        Ok(_) | Err(_) => cli.safe_mode.then(|| "It was asked for.".to_owned()),
+    let safe_mode = if held {
+        Some("The button was held at the start.".to_owned())
+    } else {
+        cli.safe_mode.then(|| "It was asked for.".to_owned())
     };
     let wifi_file =
         folders::make_run(&paths, &users, &settings).context("making the folders of the programs")?;
-    if paths.data.is_dir() {
-        folders::make_data(&paths.data, &users).context("making the folders in the data")?;
-    }
     let own = OwnStatus::default();
     own.change(|status| {
         status.system = SystemStatus {
@@ -129,15 +130,27 @@ fn start(cli: Cli) -> Result<()> {
     let desk = Arc::new(Desk::new(Means { secret: settings.secret.clone(), ..Means::default() }));
     let (wished, wishes) = mpsc::channel(WAITING);
     let (deed, deeds) = mpsc::channel(WAITING);
+    // First, since it ends the programs of an earlier supervisor.
+    let processes = LinuxProcesses::new(Some(Path::new("/sys/fs/cgroup")));
+    let data = match (cli.data.is_some(), &board) {
+        (false, Some(_)) => {
+            let volumes = LinuxVolumes::new(&paths.data, &paths.run.join("appliance/disks"));
+            volumes.detach_left().context("unmounting what an earlier supervisor left mounted")?;
+            data::manage(Box::new(volumes), users, &own).context("starting the storage part")?
+        }
+        // The disks of a machine that is no known board are not Perch's to touch.
+        (true, _) | (false, None) => data::elsewhere(&paths.data, users, &own),
+    };
     let memory = board.map(|board| board.memory).unwrap_or_default();
     let parts = Box_ {
-        processes: Box::new(LinuxProcesses::new(Some(Path::new("/sys/fs/cgroup")))),
+        processes: Box::new(processes),
         watchdog,
         power: Box::new(LinuxPower),
         programs: children::ours(&paths, &users, &memory),
         interfaces: (!cli.no_network).then(|| PathBuf::from("/sys/class/net")),
         wifi_file,
         safe_mode,
+        data,
         own: own.clone(),
         wishes,
         deeds,

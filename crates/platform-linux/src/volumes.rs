@@ -67,6 +67,32 @@ impl LinuxVolumes {
         }
     }
 
+    /// Unmounts what an earlier user of these folders left mounted, such as a supervisor that was killed: its programs
+    /// have been ended, and what is mounted without our knowledge would count as somebody else's.
+    ///
+    /// # Errors
+    /// When something there is still used after a few seconds.
+    pub fn detach_left(&self) -> Result<(), VolumeError> {
+        /// The programs of a killed supervisor end with it; the kernel closes their files in milliseconds.
+        const LEFT_WAIT_MAX: Duration = Duration::from_secs(5);
+        let since = Instant::now();
+        for folder in [&self.probe, &self.target, &self.live] {
+            loop {
+                match umount2(folder, MntFlags::empty()) {
+                    // Nothing is mounted there, or there is no such folder.
+                    Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => break,
+                    // Several mounts may lie on each other.
+                    Ok(()) => {}
+                    Err(nix::errno::Errno::EBUSY) if since.elapsed() < LEFT_WAIT_MAX => {
+                        std::thread::sleep(Duration::from_millis(50));
+                    }
+                    Err(errno) => return Err(failed("unmount it")(errno.into())),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Handles these devices and no others, such as loop devices that stand for disks.
     #[must_use]
     pub fn only(mut self, name: &str, kind: DiskKind, is_boot: bool) -> Self {

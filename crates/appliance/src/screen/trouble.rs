@@ -115,6 +115,7 @@ const PLACEMENT_TITLES: &[&str] = &[
     "NOT PERCH DATA",
     "NO PLACE FOR DATA",
     "DISK TROUBLE",
+    "DATA NOT USABLE",
     "USE THIS DISK?",
     "ERASE IT ALL?",
     "USE THIS DATA?",

@@ -9,7 +9,7 @@ mod evidence;
 mod identity;
 mod policy;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transfer;
 mod words;
 

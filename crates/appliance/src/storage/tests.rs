@@ -8,15 +8,15 @@ use platform::{DiskFacts, DiskKind};
 use super::*;
 
 /// The box of the tests, and another one.
-pub(super) const US: [u8; 16] = [1; 16];
-pub(super) const OTHERS: [u8; 16] = [2; 16];
+pub(crate) const US: [u8; 16] = [1; 16];
+pub(crate) const OTHERS: [u8; 16] = [2; 16];
 
-pub(super) fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits::default()
 }
 
 /// Says what is on a place.
-pub(super) fn identity(appliance: [u8; 16], generation: u64, volume: &str, state: CopyState) -> Identity {
+pub(crate) fn identity(appliance: [u8; 16], generation: u64, volume: &str, state: CopyState) -> Identity {
     Identity {
         format: FORMAT,
         appliance: ApplianceId::random(appliance),
@@ -26,19 +26,19 @@ pub(super) fn identity(appliance: [u8; 16], generation: u64, volume: &str, state
     }
 }
 
-pub(super) fn place_of(volume: &str, generation: u64, disk: &str) -> Place {
+pub(crate) fn place_of(volume: &str, generation: u64, disk: &str) -> Place {
     Place { volume: VolumeId::new(volume), generation, disk: disk.to_owned() }
 }
 
-pub(super) fn volume(id: &str, number: u32, is_data_place: bool, holds: Holds) -> SeenVolume {
+pub(crate) fn volume(id: &str, number: u32, is_data_place: bool, holds: Holds) -> SeenVolume {
     SeenVolume { id: VolumeId::new(id), number, size_bytes: 1_000_000_000, is_data_place, holds }
 }
 
-pub(super) fn marked(identity: &Identity) -> Holds {
+pub(crate) fn marked(identity: &Identity) -> Holds {
     Holds::Marked(identity.to_bytes())
 }
 
-pub(super) fn disk(name: &str, model: &str, kind: DiskKind, volumes: Vec<SeenVolume>) -> SeenDisk {
+pub(crate) fn disk(name: &str, model: &str, kind: DiskKind, volumes: Vec<SeenVolume>) -> SeenDisk {
     SeenDisk {
         facts: DiskFacts {
             name: name.to_owned(),
@@ -54,39 +54,39 @@ pub(super) fn disk(name: &str, model: &str, kind: DiskKind, volumes: Vec<SeenVol
 }
 
 /// The card, with its boot partition and this on the place for data.
-pub(super) fn card(holds: Holds) -> SeenDisk {
+pub(crate) fn card(holds: Holds) -> SeenDisk {
     let boot = volume("card-01", 1, false, Holds::Foreign("FAT \"PERCH\"".to_owned()));
     let volumes = vec![boot, volume("card-04", 4, true, holds)];
     SeenDisk { is_boot: true, ..disk("mmcblk0", "SD32G", DiskKind::Sd, volumes) }
 }
 
 /// An SSD with this on its only partition.
-pub(super) fn ssd(holds: Holds) -> SeenDisk {
+pub(crate) fn ssd(holds: Holds) -> SeenDisk {
     disk("sda", "T7", DiskKind::UsbSsd, vec![volume("ssd", 1, true, holds)])
 }
 
-pub(super) fn blank_ssd() -> SeenDisk {
+pub(crate) fn blank_ssd() -> SeenDisk {
     disk("sda", "T7", DiskKind::UsbSsd, Vec::new())
 }
 
 /// A card whose data went to the SSD.
-pub(super) fn card_superseded() -> SeenDisk {
+pub(crate) fn card_superseded() -> SeenDisk {
     let by = place_of("ssd", 2, "T7, 500 GB");
     card(marked(&identity(US, 1, "card-04", CopyState::Superseded { by })))
 }
 
-pub(super) fn whole(generation: u64, volume: &str) -> Holds {
+pub(crate) fn whole(generation: u64, volume: &str) -> Holds {
     marked(&identity(US, generation, volume, CopyState::Whole))
 }
 
-pub(super) fn seen(disks: Vec<SeenDisk>) -> Evidence {
+pub(crate) fn seen(disks: Vec<SeenDisk>) -> Evidence {
     let mut evidence = Evidence { disks, ..Evidence::default() };
     evidence.session.writers_stopped = true;
     evidence
 }
 
 /// Like [`seen`], with everything checked and this one mounted and written.
-pub(super) fn running(disks: Vec<SeenDisk>, live: &str) -> Evidence {
+pub(crate) fn running(disks: Vec<SeenDisk>, live: &str) -> Evidence {
     let mut evidence = seen(disks);
     for volume in evidence.disks.iter().flat_map(|disk| &disk.volumes) {
         evidence.session.checked.insert(volume.id.clone(), CheckResult::Clean);
@@ -100,7 +100,7 @@ pub(super) fn running(disks: Vec<SeenDisk>, live: &str) -> Evidence {
 }
 
 /// The memory of a disk that was pulled while it was in use.
-pub(super) fn pulled(volume: &str, generation: u64, disk: &str) -> Option<Live> {
+pub(crate) fn pulled(volume: &str, generation: u64, disk: &str) -> Option<Live> {
     let volume = VolumeId::new(volume);
     Some(Live { volume, generation, disk: disk.to_owned(), attached: Some(1) })
 }

@@ -1,10 +1,13 @@
 //! Erasing everything, so that a cut in the middle is finished at the next start.
 //!
-//! The mark is durable before anything is erased and goes last: half an account is never started from.
+//! The mark is durable before anything is erased and goes last: half an account is never started from. What stays is the
+//! file that says which disk the data lives on: without it a box whose data moved would wait for it for ever.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+
+use platform::volumes::IDENTITY_FILE;
 
 /// The mark in the data folder: everything beside it is to be erased.
 const MARK: &str = "erase-everything";
@@ -29,7 +32,7 @@ pub fn finish(data: &Path) -> io::Result<bool> {
     for entry in fs::read_dir(data)? {
         let entry = entry?;
         match entry.file_name() {
-            name if name == MARK || name == "lost+found" => {}
+            name if name == MARK || name == IDENTITY_FILE || name == "lost+found" => {}
             _ if entry.file_type()?.is_dir() => fs::remove_dir_all(entry.path())?,
             _ => fs::remove_file(entry.path())?,
         }
@@ -51,16 +54,18 @@ mod tests {
         let fill = || {
             fs::create_dir_all(data.join("pds/blobs")).unwrap();
             fs::write(data.join("pds/blobs/x"), "x").unwrap();
-            fs::write(data.join("identity"), "x").unwrap();
+            fs::write(data.join("note"), "x").unwrap();
+            fs::write(data.join(IDENTITY_FILE), "x").unwrap();
         };
         fill();
         assert!(!finish(data).unwrap());
         assert!(data.join("pds/blobs/x").exists());
         mark(data).unwrap();
         // The cut: some of it is gone already.
-        fs::remove_file(data.join("identity")).unwrap();
+        fs::remove_file(data.join("note")).unwrap();
         assert!(finish(data).unwrap());
-        assert_eq!(fs::read_dir(data).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(data).unwrap().count(), 1);
+        assert!(data.join(IDENTITY_FILE).exists(), "the box still knows its disk");
         fill();
         assert!(!finish(data).unwrap(), "once");
     }

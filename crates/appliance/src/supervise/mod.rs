@@ -1,5 +1,8 @@
 //! Keeps the box's programs running: the policy that decides, and the driver that does what it says.
 
+pub mod data;
+#[cfg(test)]
+mod data_tests;
 pub mod door;
 pub mod erase;
 pub mod policy;

@@ -87,6 +87,8 @@ pub enum Input {
     Exited(ProcessId, Exit, Option<String>),
     /// The data can be used, or can no longer be.
     Data(bool),
+    /// The disk with the data was pulled: who used it has nothing left to save and is ended at once.
+    DataTorn,
     /// The data is unmounted.
     DataClosed,
     /// The machine is to restart or to go off.
@@ -189,6 +191,7 @@ impl Supervisor {
             }
             Input::Exited(pid, exit, said) => self.exited(pid, exit, said, now_ms),
             Input::Data(there) => self.data = there,
+            Input::DataTorn => self.data_torn(now_ms, &mut actions),
             Input::DataClosed => {
                 self.data = false;
                 if let Phase::Closing { request, .. } = self.phase {
@@ -233,6 +236,14 @@ impl Supervisor {
         self.phase != Phase::Running
     }
 
+    /// Tells whether a program that needs the data runs.
+    #[must_use]
+    pub fn uses_data(&self) -> bool {
+        let uses =
+            |child: &Child| child.plan.needs_data && (child.pid().is_some() || child.life == Life::Starting);
+        self.children.iter().any(uses)
+    }
+
     /// Names the child with this process.
     #[must_use]
     pub fn name_of(&self, pid: ProcessId) -> Option<&str> {
@@ -261,6 +272,16 @@ impl Supervisor {
             None => exit.to_string(),
         };
         child.ended(why, exit == Exit::Code(REFUSED), now_ms);
+    }
+
+    fn data_torn(&mut self, now_ms: u64, actions: &mut Vec<Action>) {
+        self.data = false;
+        for child in self.children.iter_mut().filter(|child| child.plan.needs_data) {
+            if let Some(pid) = child.pid() {
+                child.life = Life::Ends { pid, kill_at_ms: now_ms, killed: true };
+                actions.push(Action::Kill(pid));
+            }
+        }
     }
 
     fn wants(&self, child: &Child) -> bool {

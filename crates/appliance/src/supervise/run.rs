@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,12 +20,14 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::data::{Data, Word};
 use super::erase;
 use super::policy::{Action, Input, Supervisor};
 use crate::children::{self, Paths, Program};
 use crate::front::Wish;
 use crate::gather::OwnStatus;
 use crate::network::{self, Lease};
+use crate::storage::Answer;
 
 /// Time between two looks: the longest that an end goes unseen when its signal is lost.
 const TICK: Duration = Duration::from_millis(100);
@@ -50,6 +53,8 @@ pub struct Box_ {
     pub programs: Vec<Program>,
     /// Where things are.
     pub paths: Paths,
+    /// Who may write to the data, and when.
+    pub data: Data,
     /// `/sys/class/net`; none looks after no interface.
     pub interfaces: Option<PathBuf>,
     /// The settings of the wireless network, as wpa_supplicant reads them.
@@ -93,6 +98,7 @@ pub async fn run(parts: Box_, shutdown: CancellationToken) -> std::io::Result<()
             _ = ends.recv() => driver.collect(),
             Some(wish) = driver.parts.wishes.recv() => driver.wish(wish),
             Some(deed) = driver.parts.deeds.recv() => driver.deed(&deed),
+            Some(word) = driver.parts.data.words.recv() => driver.data_word(word),
             Some(_) = driver.tasks.join_next() => {}
             () = shutdown.cancelled(), if !told => {
                 told = true;
@@ -116,8 +122,8 @@ struct Driver {
     guard_waits: Vec<Request>,
     tasks: JoinSet<()>,
     started: Instant,
-    /// Whether the data folder is there.
-    data: bool,
+    /// The word that asked for the data to be left, until no program uses it.
+    leaves: Option<u64>,
     /// The programs only are to be ended, not the machine.
     leaving: bool,
     off: bool,
@@ -141,7 +147,7 @@ impl Driver {
             guard_waits: Vec::new(),
             tasks: JoinSet::new(),
             started: Instant::now(),
-            data: false,
+            leaves: None,
             leaving: false,
             off: false,
         }
@@ -189,6 +195,25 @@ impl Driver {
                 inputs.extend(self.act(action));
             }
         }
+        if !self.supervisor.uses_data()
+            && let Some(number) = self.leaves.take()
+        {
+            self.parts.data.door.note_left(number);
+        }
+    }
+
+    fn data_word(&mut self, word: Word) {
+        match word {
+            Word::Allow => {
+                self.leaves = None;
+                self.feed(Input::Data(true));
+            }
+            Word::Leave { number, torn_off } => {
+                self.leaves = Some(number);
+                self.feed(if torn_off { Input::DataTorn } else { Input::Data(false) });
+            }
+            Word::Closed => self.feed(Input::DataClosed),
+        }
     }
 
     fn act(&mut self, action: Action) -> Option<Input> {
@@ -203,7 +228,11 @@ impl Driver {
                     tracing::error!(error = &error as &dyn std::error::Error, "the watchdog is not fed");
                 }
             }
-            Action::CloseData => return Some(Input::DataClosed),
+            Action::CloseData => match &self.parts.data.close {
+                // The storage part says when it is done.
+                Some(close) => close.store(true, Ordering::Relaxed),
+                None => return Some(Input::DataClosed),
+            },
             Action::Power(request) => self.power(request),
         }
         None
@@ -248,8 +277,13 @@ impl Driver {
 
     fn wish(&mut self, wish: Wish) {
         match wish {
-            // Nothing asks about disks until the storage part is started here.
-            Wish::AcceptPlacement(_) => {}
+            Wish::AcceptPlacement(question) => {
+                let answer = Answer { question, yes: true };
+                let told = self.parts.data.answers.as_ref().is_some_and(|to| to.send(answer).is_ok());
+                if !told {
+                    tracing::warn!("nobody asks about disks");
+                }
+            }
             Wish::AcceptTime(unix_us) => self.tell_guard(Request::AcceptTime { unix_us }),
             Wish::Do(deed) => self.deed(&deed),
         }
@@ -262,9 +296,16 @@ impl Driver {
             Deed::Restart => PowerRequest::Restart,
             Deed::FactoryReset => {
                 // Carried out at the next start, before anything uses the data.
-                if let Err(error) = erase::mark(&self.parts.paths.data) {
-                    tracing::error!(%error, "nothing is erased: the data folder does not take the mark");
-                    return;
+                match self.parts.data.door.enter(erase::mark) {
+                    Some(Ok(())) => {}
+                    Some(Err(error)) => {
+                        tracing::error!(%error, "nothing is erased: the data does not take the mark");
+                        return;
+                    }
+                    None => {
+                        tracing::error!("nothing is erased: the data is not there");
+                        return;
+                    }
                 }
                 PowerRequest::Restart
             }
@@ -297,11 +338,6 @@ impl Driver {
     /// Looks after interfaces that came, and tells the guard of new leases.
     fn look_at_network(&mut self) {
         self.tell_waiting();
-        let data = self.parts.paths.data.join("pds").is_dir();
-        if data != self.data {
-            self.data = data;
-            self.feed(Input::Data(data));
-        }
         let Some(folder) = &self.parts.interfaces else { return };
         let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
         let names: Vec<String> = names

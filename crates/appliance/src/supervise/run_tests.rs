@@ -14,20 +14,30 @@ use platform::{DeviceError, PowerRequest, Processes};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::data;
 use super::run::{Box_, run};
 use crate::children::{self, Paths};
 use crate::gather::OwnStatus;
 
 /// Programs whose ends the test decides.
 #[derive(Clone, Debug, Default)]
-struct Fakes {
-    inner: Arc<Mutex<Inner>>,
+pub(super) struct Fakes {
+    pub(super) inner: Arc<Mutex<Inner>>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    started: Vec<(String, ProcessId)>,
-    ended: VecDeque<(ProcessId, Exit)>,
+pub(super) struct Inner {
+    pub(super) started: Vec<(String, ProcessId)>,
+    pub(super) ended: VecDeque<(ProcessId, Exit)>,
+    /// Everything that was done to programs and by others, in order.
+    pub(super) journal: Vec<String>,
+}
+
+impl Inner {
+    fn note(&mut self, what: &str, pid: ProcessId) {
+        let name = self.started.iter().find(|(_, started)| *started == pid).map(|(name, _)| name.clone());
+        self.journal.push(format!("{what} {}", name.unwrap_or_default()));
+    }
 }
 
 impl Processes for Fakes {
@@ -37,6 +47,7 @@ impl Processes for Fakes {
         let mut inner = self.inner.lock().unwrap();
         let pid = ProcessId(u32::try_from(inner.started.len()).unwrap() + 100);
         inner.started.push((launch.name.clone(), pid));
+        inner.note("start", pid);
         Ok(Spawned { pid, log: log.into() })
     }
 
@@ -45,15 +56,19 @@ impl Processes for Fakes {
     }
 
     fn terminate(&mut self, pid: ProcessId) {
-        self.inner.lock().unwrap().ended.push_back((pid, Exit::Signal(15)));
+        let mut inner = self.inner.lock().unwrap();
+        inner.note("terminate", pid);
+        inner.ended.push_back((pid, Exit::Signal(15)));
     }
 
     fn kill(&mut self, pid: ProcessId) {
-        self.terminate(pid);
+        let mut inner = self.inner.lock().unwrap();
+        inner.note("kill", pid);
+        inner.ended.push_back((pid, Exit::Signal(9)));
     }
 }
 
-async fn until(what: &str, done: impl Fn() -> bool) {
+pub(super) async fn until(what: &str, done: impl Fn() -> bool) {
     let begun = Instant::now();
     while !done() {
         assert!(begun.elapsed() < Duration::from_secs(30), "{what}: never");
@@ -75,6 +90,7 @@ async fn an_ended_program_is_back_with_its_last_words_and_a_deed_ends_all_in_ord
         watchdog: None,
         power: Box::new(power.clone()),
         programs: children::ours(&paths, &users, &memory),
+        data: data::elsewhere(&paths.data, users, &own),
         paths,
         interfaces: None,
         wifi_file: None,

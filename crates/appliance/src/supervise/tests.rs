@@ -172,6 +172,23 @@ fn the_pds_runs_only_while_the_data_is_there() {
 }
 
 #[test]
+fn a_pulled_disk_ends_the_pds_at_once_and_only_that() {
+    let mut all = Box_::of_three();
+    all.feed(Input::Data(true), 0);
+    let pid = all.pid("pds").unwrap();
+    assert!(all.supervisor.uses_data());
+    let from = all.done.len();
+    all.feed(Input::DataTorn, 10);
+    assert_eq!(all.since(from), [Action::Kill(pid)]);
+    assert!(all.supervisor.uses_data(), "it is not over before it has ended");
+    all.feed(Input::Exited(pid, Exit::Signal(9), None), 20);
+    assert!(!all.supervisor.uses_data());
+    assert_eq!((all.state("pds"), all.state("timeguard")), (ChildState::Resting, ChildState::Running));
+    all.feed(Input::Data(true), 30);
+    assert_eq!(all.starts("pds"), [0, 30], "the disk is back");
+}
+
+#[test]
 fn a_child_that_does_not_end_is_killed_after_its_time_and_nobody_waits_for_it() {
     let mut all = Box_::of_three();
     all.feed(Input::Data(true), 0);
