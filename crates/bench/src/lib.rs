@@ -9,6 +9,7 @@ pub mod http;
 pub mod import;
 pub mod load;
 pub mod measure;
+pub mod page;
 pub mod process;
 pub mod report;
 pub mod responder;

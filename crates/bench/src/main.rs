@@ -13,6 +13,7 @@ use bench::{
     http::Http,
     load,
     measure::{self, Plan},
+    page,
     report::{Ceiling, Report},
     responder,
     server::Kind,
@@ -125,7 +126,8 @@ fn run(options: &Run) -> Result<()> {
         say(format_args!("not measured: {line}"));
     }
     if let Some(page) = &options.page {
-        fs::write(page, report.page()).with_context(|| format!("cannot write {}", page.display()))?;
+        page::write_first(page, &report.page())
+            .with_context(|| format!("cannot write {}", page.display()))?;
         say(format_args!("written to {}", page.display()));
     }
     Ok(())

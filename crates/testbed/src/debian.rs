@@ -1,4 +1,4 @@
-//! Fetches Debian's arm64 packages with apt and unpacks them into the cache. Nothing is installed on the host.
+//! Fetches Debian's packages, most of them of arm64, with apt and unpacks them into the cache. Nothing is installed on the host.
 
 use std::{
     fs,
@@ -7,11 +7,28 @@ use std::{
 
 use crate::{
     TestbedError,
-    host::{cache, make_folder, output},
+    host::{CacheLock, cache, make_folder, output},
 };
 
 /// Kernels that will do, the first that is offered: 6.12 is what Raspberry Pi OS ships.
 const KERNELS: &[&str] = &["linux-image-6.12-arm64:arm64", "linux-image-arm64:arm64"];
+
+/// Fetches packages of this computer's own architecture and gives the folder into which each is unpacked.
+///
+/// For tests of programs that must not be installed, because they would start by themselves.
+///
+/// # Errors
+/// When apt does not have one of them.
+pub fn debian_packages(packages: &[&str]) -> Result<Vec<PathBuf>, TestbedError> {
+    let _lock = CacheLock::take()?;
+    let fetch =
+        || packages.iter().map(|package| unpacked(package)).collect::<Result<Vec<PathBuf>, TestbedError>>();
+    fetch().or_else(|_unknown| {
+        // A fresh machine knows no packages yet.
+        output(Path::new("/"), "apt-get", &["-q", "update"])?;
+        fetch()
+    })
+}
 
 /// Fetches one package, such as `busybox-static:arm64`, and gives the folder into which it is unpacked.
 ///

@@ -50,6 +50,7 @@ pub mod time_server;
 mod usbredir;
 
 pub use agent::Done;
+pub use debian::debian_packages;
 pub use error::TestbedError;
 pub use host::{cache, free_port};
 pub use i2c::{I2cBus, I2cDevice, Transfer};

@@ -35,10 +35,15 @@ pub(crate) struct Options {
 enum Which {
     Perch,
     Reference,
+    /// The time guard's scenarios on Debian's programs that keep the clock; writes their section of the page.
+    Clocks,
 }
 
 /// Builds, installs, measures, and prints the table.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
+    if options.only == Some(Which::Clocks) {
+        return clocks(root, options.quick);
+    }
     install::program(root, &["strace", "--version"], "strace")?;
     install::program(root, &["mkfs.ext4", "-V"], "e2fsprogs")?;
     let mut build = cargo(root, ["build", "--release", "--locked", "--package", "bench"]);
@@ -68,4 +73,19 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
         say(format_args!("note: {PAGE} is written by a full run only"));
     }
     run_command(&mut driver)
+}
+
+/// Scenarios of a short run.
+const QUICK_SCENARIOS: &str = "100";
+
+/// Runs the time guard's scenarios on all programs that keep the clock.
+fn clocks(root: &Path, quick: bool) -> Result<()> {
+    install::program(root, &["cc", "--version"], "build-essential")?;
+    let mut command = cargo(root, ["run", "--quiet", "--locked", "--package", "clocks", "--"]);
+    if quick {
+        command.args(["--scenarios", QUICK_SCENARIOS]);
+    } else {
+        command.arg("--page").arg(root.join(PAGE));
+    }
+    run_command(&mut command)
 }

@@ -39,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("testbed", &["platform"]),
     ("powercut", &["atproto", "store", "crashfs", "bench", "testbed"]),
     ("image", &["platform"]),
+    ("clocks", &["platform", "timeguard", "testbed", "bench"]),
     ("xtask", &["platform", "bench", "testbed", "image"]),
 ];
 

@@ -1,0 +1,4 @@
+//! Debian's programs behind the shim.
+
+#[cfg(test)]
+mod runs;
