@@ -90,6 +90,12 @@ impl Care {
         self.memory.trim = trim;
     }
 
+    /// Gives how the disk stands to TRIM, as far as that is known.
+    #[must_use]
+    pub fn trim(&self) -> TrimState {
+        self.memory.trim
+    }
+
     /// Takes what the disk said about its health.
     pub fn note_health(&mut self, health: Health) {
         self.health = health;
@@ -242,4 +248,4 @@ impl Keeper {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,17 +15,22 @@ use appliance::config::{self, Settings};
 use appliance::front::presence::Means;
 use appliance::front::{Desk, Display, Live, Wish};
 use appliance::gather::{Gatherer, OwnStatus};
+use appliance::notes::{NOTES_BYTES_MAX, NOTES_FILE, NoteBook};
 use appliance::supervise::data;
 use appliance::supervise::door::Door;
 use appliance::supervise::policy::WATCHDOG_LIFE_S;
 use appliance::supervise::run::{Box_, run};
+use appliance::upkeep::{self, Hands, Upkeep};
 use appliance::{folders, live};
 use clap::Parser;
 use control::users::{PASSWD_BYTES_MAX, Users};
 use control::{SystemStatus, socket};
 use platform::time::BootClock;
-use platform::{Button, FrontDevices, Watchdog};
-use platform_linux::{LinuxClock, LinuxPower, LinuxProcesses, LinuxVolumes, LinuxWatchdog};
+use platform::{Button, Disk, FrontDevices, KernelLog, Watchdog};
+use platform_linux::{
+    LinuxClock, LinuxDisk, LinuxDiskHealth, LinuxDisks, LinuxGauges, LinuxKernelLog, LinuxPower,
+    LinuxProcesses, LinuxSpeedTest, LinuxTrim, LinuxUsb, LinuxVolumes, LinuxWatchdog,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -127,14 +132,19 @@ fn start(cli: Cli) -> Result<()> {
             ..SystemStatus::default()
         };
     });
-    let desk = Arc::new(Desk::new(Means { secret: settings.secret.clone(), ..Means::default() }));
+    let notes = note_book(&cli.config);
+    let secret = settings.secret.clone().filter(|secret| !notes.is_used(secret));
+    let desk = Arc::new(Desk::new(Means { secret, ..Means::default() }));
     let (wished, wishes) = mpsc::channel(WAITING);
     let (deed, deeds) = mpsc::channel(WAITING);
     // First, since it ends the programs of an earlier supervisor.
     let processes = LinuxProcesses::new(Some(Path::new("/sys/fs/cgroup")));
     let data = match (cli.data.is_some(), &board) {
         (false, Some(_)) => {
-            let volumes = LinuxVolumes::new(&paths.data, &paths.run.join("appliance/disks"));
+            let bridges =
+                upkeep::keep_from_uas(upkeep::listed_bridges(), notes.clone(), Box::new(LinuxUsb::default()));
+            let volumes = LinuxVolumes::new(&paths.data, &paths.run.join("appliance/disks"))
+                .looked_at_first_by(bridges);
             volumes.detach_left().context("unmounting what an earlier supervisor left mounted")?;
             data::manage(Box::new(volumes), users, &own).context("starting the storage part")?
         }
@@ -142,6 +152,7 @@ fn start(cli: Cli) -> Result<()> {
         (true, _) | (false, None) => data::elsewhere(&paths.data, users, &own),
     };
     let memory = board.map(|board| board.memory).unwrap_or_default();
+    let upkeep = Upkeep::new(hands(&clock), data.door.clone(), own.clone(), notes.clone());
     let parts = Box_ {
         processes: Box::new(processes),
         watchdog,
@@ -172,7 +183,11 @@ fn start(cli: Cli) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let front = std::thread::Builder::new().name("front".to_owned()).spawn(move || display.run(&stopped))?;
-    let door = Door { users, desk, deeds: deed };
+    let stopped = Arc::clone(&stop);
+    // Not waited for at the end: a disk may take its time to answer.
+    let _runs_on =
+        std::thread::Builder::new().name("upkeep".to_owned()).spawn(move || upkeep.run(&stopped))?;
+    let door = Door { users, desk, notes, deeds: deed };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(serve(parts, door, &paths));
     stop.store(true, Ordering::Relaxed);
@@ -226,6 +241,31 @@ fn read(path: &Path, bytes_max: u64) -> Option<String> {
     let mut text = String::new();
     std::fs::File::open(path).ok()?.take(bytes_max).read_to_string(&mut text).ok()?;
     Some(text)
+}
+
+/// The notes beside the settings, on the boot partition.
+fn note_book(config: &Path) -> NoteBook {
+    let path = config.with_file_name(NOTES_FILE);
+    let text = read(&path, NOTES_BYTES_MAX);
+    NoteBook::new(path, text.as_deref(), Box::new(platform_linux::replace_on_boot))
+}
+
+/// The devices of the part that looks after machine and disk.
+fn hands(clock: &Arc<dyn BootClock>) -> Hands {
+    let clock = Arc::clone(clock);
+    let log = LinuxKernelLog::open().inspect_err(|error| {
+        tracing::warn!(error = error as &dyn std::error::Error, "the kernel's log is not read");
+    });
+    Hands {
+        machine: Box::new(LinuxGauges::default()),
+        disks: Box::new(LinuxDisks::new()),
+        health: Box::new(LinuxDiskHealth::default()),
+        log: log.ok().map(|log| Box::new(log) as Box<dyn KernelLog>),
+        speed: Box::new(LinuxSpeedTest),
+        trim: Box::new(LinuxTrim::default()),
+        space: Box::new(|folder| LinuxDisk::of_folder(folder).ok()?.space().ok()),
+        uptime_s: Box::new(move || clock.boottime_ns() / 1_000_000_000),
+    }
 }
 
 /// Passes the wishes of the button on to the supervisor.

@@ -4,7 +4,9 @@
 
 use std::fmt::Write as _;
 
-use control::status::{PdsState, Status, StorageState, TimeStatus};
+use control::SystemStatus;
+use control::status::{PdsState, Status, StorageState, StorageStatus, TimeStatus};
+use platform::disk::endurance::{LifeLeft, YEARS_MAX};
 
 use crate::screen::{count, size, span, troubles};
 
@@ -37,13 +39,14 @@ pub fn status(status: &Status) -> String {
     if !found.is_empty() {
         lines.push("  perchctl doctor says what to do.".to_owned());
     }
-    lines.push(format!("Board     {}", system.board.as_deref().unwrap_or("none that Perch knows")));
+    lines.push(format!("Machine   {}", machine(system)));
     lines.push(format!("PDS       {}", pds(status)));
     lines.push(format!(
         "Time      {}",
         status.time.as_ref().map_or("the guard does not answer".to_owned(), time)
     ));
     lines.push(format!("Storage   {}", storage(status)));
+    lines.extend(status.storage.as_ref().map(|storage| format!("Disk      {}", disk(storage))));
     let network = if system.network_up { "up" } else { "DOWN" };
     lines.push(format!("Network   {network} {}", system.addresses.join(" ")));
     lines.push(format!("Pages     {}", or(&system.panel_url, "none")));
@@ -113,6 +116,40 @@ fn storage(status: &Status) -> String {
     };
     let (free, total) = (size(storage.free_bytes), size(storage.total_bytes));
     format!("{} ({}): {state}, {free} of {total} free", storage.disk, storage.kind.label())
+}
+
+/// The board, how warm it is and how its power is.
+fn machine(system: &SystemStatus) -> String {
+    let mut words = vec![system.board.clone().unwrap_or_else(|| "no board that Perch knows".to_owned())];
+    words.extend(system.temperature_mc.map(|warmth| format!("{} C", warmth / 1_000)));
+    words.extend(
+        match (system.undervoltage, system.was_undervoltage) {
+            (Some(true), _) => Some("power is TOO WEAK"),
+            (_, Some(true)) => Some("power was too weak"),
+            (Some(false), _) => Some("power is well"),
+            (None, _) => None,
+        }
+        .map(str::to_owned),
+    );
+    words.extend((system.slowed_by_heat == Some(true)).then(|| "slowed by heat".to_owned()));
+    words.join(", ")
+}
+
+/// What the disk says about itself, and what is written to it.
+fn disk(storage: &StorageStatus) -> String {
+    let care = &storage.care;
+    let mut words = Vec::new();
+    words.extend(storage.wear_percent.map(|wear| format!("{wear} % of its life is used")));
+    words.extend(match care.life {
+        LifeLeft::Years { years: YEARS_MAX.., .. } => Some(format!("{YEARS_MAX} years left or more")),
+        LifeLeft::Years { years, .. } => Some(count(u64::from(years), "year") + " left"),
+        LifeLeft::TooEarly | LifeLeft::NotTold => None,
+    });
+    words.extend(care.bytes_per_day.map(|bytes| format!("{} written a day", size(bytes))));
+    words.extend(care.speed.map(|speed| format!("{} durable writes a second", speed.per_second())));
+    words.push(format!("TRIM {}", care.trim.label()));
+    words.extend((care.io_errors > 0).then(|| count(care.io_errors, "error")));
+    words.join(", ")
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! It reads and sets, and decides nothing. Only `main` files name it.
 
+mod boot_file;
 mod clock;
 mod clock_control;
 mod disk;
@@ -20,6 +21,7 @@ mod this_board;
 mod usb;
 mod volumes;
 
+pub use boot_file::replace_on_boot;
 pub use clock::{LinuxClock, LinuxClockError};
 pub use clock_control::{KernelWritesChip, LinuxClockControl};
 pub use disk::{

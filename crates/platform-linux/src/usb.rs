@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use platform::DeviceError;
-use platform::usb::QuirkPlan;
+use platform::usb::{QuirkPlan, UsbSwitch};
 
 /// The kernel's switches for USB storage.
 #[derive(Clone, Debug)]
@@ -27,18 +27,14 @@ impl LinuxUsb {
     fn parameter_file(&self) -> PathBuf {
         self.sys.join("module/usb_storage/parameters/quirks")
     }
+}
 
-    /// Reads the kernel's list; empty while the driver is not loaded.
-    #[must_use]
-    pub fn quirks(&self) -> String {
+impl UsbSwitch for LinuxUsb {
+    fn quirks(&self) -> String {
         std::fs::read_to_string(self.parameter_file()).unwrap_or_default()
     }
 
-    /// Carries out a plan: the list first, then each port. A port that cannot be unbound is not bound again.
-    ///
-    /// # Errors
-    /// The first step that failed; the rest of the plan is tried all the same.
-    pub fn apply(&self, plan: &QuirkPlan) -> Result<(), DeviceError> {
+    fn apply(&self, plan: &QuirkPlan) -> Result<(), DeviceError> {
         let failed = |error| DeviceError::new("USB bridge", "switch it from UAS", error);
         let mut result = match &plan.parameter {
             Some(text) => std::fs::write(self.parameter_file(), text).map_err(failed),

@@ -51,6 +51,18 @@ pub struct LinuxVolumes {
     mounted: HashMap<MountPlace, VolumeId>,
     /// Devices that stand for disks in tests: name, kind, whether it was started from.
     stand_ins: Vec<(String, DiskKind, bool)>,
+    first_look: Option<FirstLook>,
+}
+
+/// What is done with the list of disks before anybody else sees it; true asks for a new list.
+struct FirstLook(Box<Look>);
+
+type Look = dyn FnMut(&[AttachedDisk]) -> bool + Send;
+
+impl std::fmt::Debug for FirstLook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FirstLook")
+    }
 }
 
 impl LinuxVolumes {
@@ -64,7 +76,16 @@ impl LinuxVolumes {
             probe: scratch.join("probe"),
             mounted: HashMap::new(),
             stand_ins: Vec::new(),
+            first_look: None,
         }
+    }
+
+    /// Shows each new list of disks to this first: a bridge that must leave the fast way does so before the disk behind
+    /// it is used. It tells whether it changed something, and the list is then taken anew.
+    #[must_use]
+    pub fn looked_at_first_by(mut self, look: impl FnMut(&[AttachedDisk]) -> bool + Send + 'static) -> Self {
+        self.first_look = Some(FirstLook(Box::new(look)));
+        self
     }
 
     /// Unmounts what an earlier user of these folders left mounted, such as a supervisor that was killed: its programs
@@ -269,7 +290,13 @@ impl Volumes for LinuxVolumes {
     }
 
     fn scan(&mut self) -> Result<Vec<SeenDisk>, DeviceError> {
-        Ok(self.list()?.iter().map(|disk| self.see(disk)).collect())
+        let mut disks = self.list()?;
+        if let Some(FirstLook(look)) = &mut self.first_look
+            && look(&disks)
+        {
+            disks = self.list()?;
+        }
+        Ok(disks.iter().map(|disk| self.see(disk)).collect())
     }
 
     fn provision(&mut self, as_seen: &SeenDisk, id: &VolumeId, identity: &[u8]) -> Result<(), VolumeError> {

@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::DeviceError;
 use crate::disk::{AttachedDisk, UsbDriver};
 
 /// Longest text that the kernel's list of quirks takes, bytes: usb-storage keeps 128 with the final NUL.
@@ -169,6 +170,18 @@ fn add_entry(entries: &mut Vec<String>, id: UsbId) {
     };
     let letters = if letters.contains(IGNORE_UAS) { letters } else { letters + IGNORE_UAS };
     entries.push(format!("{own}:{letters}"));
+}
+
+/// The kernel's switches for USB bridges.
+pub trait UsbSwitch: Send + std::fmt::Debug {
+    /// Reads the kernel's list; empty while the driver is not loaded.
+    fn quirks(&self) -> String;
+
+    /// Carries out a plan: the list first, then each port. A port that cannot be unbound is not bound again.
+    ///
+    /// # Errors
+    /// The first step that failed; the rest of the plan is tried all the same.
+    fn apply(&self, plan: &QuirkPlan) -> Result<(), DeviceError>;
 }
 
 /// Aborts of one disk, to tell a bridge that fails at UAS from a single hiccup.

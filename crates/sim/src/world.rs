@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use control::TimeStatus;
-use control::status::{DiskCare, StorageState, StorageStatus};
+use control::status::{DiskCare, StorageStatus};
 use platform::sim::SimDisk;
 use platform::time::BootClock;
 use platform::{Clock, Disk};
@@ -14,11 +14,6 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::command::Command;
-
-/// Room below which the screen warns, bytes: weeks of posting remain.
-const LOW_BYTES: u64 = 1_000_000_000;
-/// Room below which the store refuses writes (the default of its limits), bytes.
-const FULL_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The simulated hardware and network.
 #[derive(Debug)]
@@ -125,12 +120,7 @@ impl World {
             self.disk.space().ok().or_else(|| self.host_disk.as_ref().and_then(|disk| disk.space().ok()));
         let (total_bytes, free_bytes) = space.map_or((0, 0), |space| (space.total_bytes, space.free_bytes));
         let present = self.disk.is_present();
-        let state = match free_bytes {
-            _ if !present => StorageState::Pulled,
-            free if free < FULL_BYTES => StorageState::Full,
-            free if free < LOW_BYTES => StorageState::Low,
-            _ => StorageState::Ok,
-        };
+        let state = appliance::upkeep::state_of(present, false, free_bytes);
         StorageStatus {
             disk: facts.as_ref().map(|facts| facts.model.clone()).unwrap_or_default(),
             kind: facts.map_or(platform::DiskKind::UsbSsd, |facts| facts.kind),

@@ -11,7 +11,7 @@ use platform::{DeviceError, DiskKind};
 
 use super::*;
 
-fn ssd(serial: &str) -> AttachedDisk {
+pub(crate) fn ssd(serial: &str) -> AttachedDisk {
     AttachedDisk {
         name: "sda".to_owned(),
         node: "/dev/sda".into(),

@@ -54,6 +54,8 @@ struct DoorInner {
 struct DoorState {
     folder: Option<PathBuf>,
     inside: u32,
+    /// How often it was opened: each time may be another disk.
+    openings: u64,
 }
 
 impl DataDoor {
@@ -70,6 +72,19 @@ impl DataDoor {
         let mut state = self.lock();
         state.inside = state.inside.saturating_sub(1);
         Some(done)
+    }
+
+    /// Gives the number of this opening and the folder; `None` while the data must not be used.
+    #[must_use]
+    pub fn opening(&self) -> Option<(u64, PathBuf)> {
+        let state = self.lock();
+        state.folder.clone().map(|folder| (state.openings, folder))
+    }
+
+    fn open(&self, folder: &Path) {
+        let mut state = self.lock();
+        state.folder = Some(folder.to_owned());
+        state.openings += 1;
     }
 
     /// Says that no program uses the data after the word of this number.
@@ -186,7 +201,7 @@ impl Writers for DataWriters {
             });
             return;
         }
-        self.door.lock().folder = Some(folder.to_owned());
+        self.door.open(folder);
         self.say(Word::Allow);
     }
 

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use control::request::{Deed, Reply, Request};
+use control::request::{Deed, Proof, Reply, Request};
 use control::users::Users;
 use platform::codes::PURPOSES;
 use platform::{CodeOffer, CodeScreen, ShownCode};
 use tokio::sync::mpsc;
 
 use crate::front::Desk;
+use crate::notes::NoteBook;
 
 /// The longest handle, characters (atproto handle specification: 253).
 const ACCOUNT_CHARS_MAX: usize = 253;
@@ -23,6 +24,8 @@ pub struct Door {
     pub users: Users,
     /// What waits for the button.
     pub desk: Arc<Desk>,
+    /// Where a used secret is remembered.
+    pub notes: NoteBook,
     /// Where deeds go that are to be done.
     pub deeds: mpsc::Sender<Deed>,
 }
@@ -46,7 +49,12 @@ impl Door {
                 }
             }
             Request::Prove { deed, given } => match self.desk.prove(&deed, &given) {
-                Ok(_) => self.begin(deed),
+                Ok(proof) => {
+                    if proof == Proof::Secret {
+                        self.notes.note_used(given.trim());
+                    }
+                    self.begin(deed)
+                }
                 Err(error) => Reply::Refused { why: error.to_string() },
             },
             Request::AcceptTime { .. } | Request::NetworkUp | Request::TimeServers { .. } => {
@@ -104,12 +112,16 @@ mod tests {
     const PDS: u32 = 801;
     const PANEL: u32 = 803;
 
+    fn notes() -> NoteBook {
+        NoteBook::new("notes".into(), None, Box::new(|_, _| Ok(())))
+    }
+
     fn door() -> (Door, mpsc::Receiver<Deed>) {
         let user = |uid| Some(User { uid, gid: uid });
         let (deeds, done) = mpsc::channel(1);
         let desk = Arc::new(Desk::new(Means { screen: true, button: true, secret: None }));
         let users = Users { pds: user(PDS), guard: user(802), panel: user(PANEL) };
-        (Door { users, desk, deeds }, done)
+        (Door { users, desk, notes: notes(), deeds }, done)
     }
 
     fn code(purpose: &str, account: &str) -> Request {
@@ -133,6 +145,21 @@ mod tests {
         assert_eq!(door.answer(PDS, code(PURPOSES[0], "alice.test")), Reply::Done);
         assert!(matches!(door.answer(PDS, code("send me money", "alice.test")), Reply::Refused { .. }));
         assert!(matches!(door.answer(PDS, code(PURPOSES[0], "press now!\n")), Reply::Refused { .. }));
+    }
+
+    #[test]
+    fn a_secret_that_was_used_is_noted_for_the_next_start() {
+        let (door, mut done) = door();
+        let secret = "correct horse battery".to_owned();
+        let desk = Desk::new(Means { secret: Some(secret.clone()), ..Means::default() });
+        let door = Door { desk: Arc::new(desk), ..door };
+        let deed = Deed::FactoryReset;
+        assert!(matches!(door.answer(PANEL, Request::Ask { deed: deed.clone() }), Reply::Proofs { .. }));
+        assert!(!door.notes.is_used(&secret));
+        let prove = Request::Prove { deed: deed.clone(), given: format!(" {secret}\n") };
+        assert_eq!(door.answer(PANEL, prove), Reply::Done);
+        assert_eq!(done.try_recv(), Ok(deed));
+        assert!(door.notes.is_used(&secret));
     }
 
     #[test]

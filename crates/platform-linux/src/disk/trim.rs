@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use platform::disk::trim::{ScratchResult, UnmapPages};
+use platform::disk::trim::{ScratchResult, Trimmer, UnmapPages};
 use platform::{AttachedDisk, DeviceError};
 
 use super::{ask, attribute};
@@ -46,16 +46,14 @@ impl LinuxTrim {
     fn folder(&self, disk: &AttachedDisk) -> PathBuf {
         self.sys.join("block").join(&disk.name)
     }
+}
 
-    /// Tells whether the kernel sends discards to a disk.
-    #[must_use]
-    pub fn kernel_discards(&self, disk: &AttachedDisk) -> bool {
+impl Trimmer for LinuxTrim {
+    fn kernel_discards(&self, disk: &AttachedDisk) -> bool {
         attribute(&self.folder(disk), "queue/discard_max_bytes").is_some_and(|most| most != "0")
     }
 
-    /// Reads what a SCSI disk or bridge says about UNMAP: from sysfs, else from itself; `None` when it says nothing.
-    #[must_use]
-    pub fn pages(&self, disk: &AttachedDisk) -> Option<UnmapPages> {
+    fn pages(&self, disk: &AttachedDisk) -> Option<UnmapPages> {
         let device = self.folder(disk).join("device");
         let page = |name: &str, code: u8| {
             std::fs::read(device.join(name)).or_else(|_| ask::vital_page(&ask::open(&disk.node)?, code)).ok()
@@ -63,11 +61,7 @@ impl LinuxTrim {
         Some(UnmapPages::parse(&page("vpd_pgb0", 0xB0)?, &page("vpd_pgb2", 0xB2)?))
     }
 
-    /// Writes how the kernel frees blocks of a SCSI disk: by `unmap`, or not at all.
-    ///
-    /// # Errors
-    /// When the disk has no such switch, or the kernel refuses.
-    pub fn set_unmap(&self, disk: &AttachedDisk, on: bool) -> Result<(), DeviceError> {
+    fn set_unmap(&self, disk: &AttachedDisk, on: bool) -> Result<(), DeviceError> {
         let failed = |error| DeviceError::new("disk", "switch TRIM", error);
         let devices = self.folder(disk).join("device/scsi_disk");
         let device = std::fs::read_dir(devices).map_err(failed)?.flatten().next();
@@ -76,20 +70,12 @@ impl LinuxTrim {
         std::fs::write(device.path().join("provisioning_mode"), mode).map_err(failed)
     }
 
-    /// Frees all unused blocks of the file system that a folder lies on; gives the bytes.
-    ///
-    /// # Errors
-    /// When the file system or disk takes no TRIM.
-    pub fn trim(&self, folder: &Path) -> Result<u64, DeviceError> {
+    fn trim(&self, folder: &Path) -> Result<u64, DeviceError> {
         let freed = File::open(folder).and_then(|folder| trim_range(&folder, 0, u64::MAX));
         freed.map_err(|error| DeviceError::new("data disk", "free unused blocks", error))
     }
 
-    /// Tests TRIM with files in `folder`, which lies on the file system of `node` (a partition).
-    ///
-    /// # Errors
-    /// When the files cannot be made or read back: then nothing is known.
-    pub fn test(&self, folder: &Path, node: &Path) -> Result<ScratchResult, DeviceError> {
+    fn test(&self, folder: &Path, node: &Path) -> Result<ScratchResult, DeviceError> {
         let free = |folder: &File, freed: &Extent| trim_range(folder, freed.physical, freed.length).map(drop);
         scratch_test(folder, node, free).map_err(|error| DeviceError::new("data disk", "test TRIM", error))
     }

@@ -4,7 +4,12 @@
 //! its pages say it, and a test on blocks of our own showed that the right blocks, and no others, were cleared:
 //! bridges exist that promise it and forget data. Pure: who reads pages and runs the test is `platform-linux`.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
+
+use super::AttachedDisk;
+use crate::DeviceError;
 
 /// What a bridge says about UNMAP (SBC-4: block limits page B0, logical block provisioning page B2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +87,33 @@ impl TrimState {
             Self::Harmful => "off: it damages data",
         }
     }
+}
+
+/// TRIM on this machine's disks.
+pub trait Trimmer: Send + std::fmt::Debug {
+    /// Tells whether the kernel sends discards to a disk.
+    fn kernel_discards(&self, disk: &AttachedDisk) -> bool;
+
+    /// Reads what a SCSI disk or bridge says about UNMAP: from sysfs, else from itself; `None` when it says nothing.
+    fn pages(&self, disk: &AttachedDisk) -> Option<UnmapPages>;
+
+    /// Writes how the kernel frees blocks of a SCSI disk: by `unmap`, or not at all.
+    ///
+    /// # Errors
+    /// When the disk has no such switch, or the kernel refuses.
+    fn set_unmap(&self, disk: &AttachedDisk, on: bool) -> Result<(), DeviceError>;
+
+    /// Frees all unused blocks of the file system that a folder lies on; gives the bytes.
+    ///
+    /// # Errors
+    /// When the file system or disk takes no TRIM.
+    fn trim(&self, folder: &Path) -> Result<u64, DeviceError>;
+
+    /// Tests TRIM with files in `folder`, which lies on the file system of `node` (a partition).
+    ///
+    /// # Errors
+    /// When the files cannot be made or read back: then nothing is known.
+    fn test(&self, folder: &Path, node: &Path) -> Result<ScratchResult, DeviceError>;
 }
 
 /// What is known about a disk before TRIM is decided.

@@ -7,6 +7,7 @@ use std::io::Write;
 use platform::Disks;
 use platform::disk::Content;
 use platform::disk::health::DiskHealth;
+use platform::disk::trim::Trimmer;
 use platform_linux::{LinuxDiskHealth, LinuxDisks, LinuxTrim};
 
 fn main() -> std::io::Result<()> {
