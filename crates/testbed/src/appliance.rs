@@ -62,6 +62,8 @@ pub struct Appliance {
     pub pds_port: u16,
     /// The port that leads to the panel.
     pub panel_port: u16,
+    /// The owner's settings for this network, the text of `perch.toml`.
+    pub settings: String,
     setup: Setup,
 }
 
@@ -71,6 +73,18 @@ impl Appliance {
     /// # Errors
     /// When a file is missing or no time server can be started.
     pub fn new(programs: &Path, card: &Path, pds_port: u16, panel_port: u16) -> Result<Self, TestbedError> {
+        let setup = root_files(Setup::new(), programs)?.kernel(&["root=/dev/mmcblk0p2"]);
+        let appliance = Self::around(setup, card, pds_port, panel_port)?;
+        let settings = appliance.settings.clone();
+        Ok(appliance.with(|setup| setup.file("/boot/perch.toml", 0o600, settings.as_bytes())))
+    }
+
+    /// Puts the devices and the home network of a box around a machine that brings its own system; its owner's settings are
+    /// the caller's to put where that system reads them.
+    ///
+    /// # Errors
+    /// When no time server can be started.
+    pub fn around(setup: Setup, card: &Path, pds_port: u16, panel_port: u16) -> Result<Self, TestbedError> {
         let utc = Utc::of_this_computer()?;
         let start = |_| TimeServer::start((Ipv4Addr::LOCALHOST, 0).into(), utc, HONEST);
         let time_servers = OPERATORS.iter().map(start).collect::<Result<Vec<_>, _>>()?;
@@ -79,15 +93,13 @@ impl Appliance {
         let chip = Ds3231::showing(utc.us() / 1_000_000);
         bus.plug(DISPLAY_ADDRESS, display.clone());
         bus.plug(CHIP_ADDRESS, chip.clone());
-        let setup = root_files(Setup::new(), programs)?
-            .file("/boot/perch.toml", 0o600, settings.as_bytes())
+        let setup = setup
             .i2c(&bus)
             .disk(Disk::image(card, Attach::SdCard).id("card"))
-            .kernel(&["root=/dev/mmcblk0p2"])
             .network(&[(pds_port, PDS_PORT), (panel_port, PANEL_PORT)])
             .watchdog()
             .restarts();
-        Ok(Self { bus, display, chip, time_servers, utc, pds_port, panel_port, setup })
+        Ok(Self { bus, display, chip, time_servers, utc, pds_port, panel_port, settings, setup })
     }
 
     /// Changes the machine, such as its own clock.

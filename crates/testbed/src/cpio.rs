@@ -17,7 +17,7 @@ const CONTENT_BYTES_MAX: usize = u32::MAX as usize;
 
 /// An archive that grows; folders above an entry are made as needed.
 #[derive(Debug, Default)]
-pub(crate) struct Archive {
+pub struct Archive {
     bytes: Vec<u8>,
     folders: BTreeSet<String>,
     entries: u32,
@@ -26,12 +26,12 @@ pub(crate) struct Archive {
 impl Archive {
     /// Starts an empty archive.
     #[must_use]
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::default()
     }
 
     /// Adds a folder and those above it.
-    pub(crate) fn folder(&mut self, path: &str) {
+    pub fn folder(&mut self, path: &str) {
         let path = path.trim_matches('/');
         if path.is_empty() || self.folders.contains(path) {
             return;
@@ -42,14 +42,14 @@ impl Archive {
     }
 
     /// Adds a file with its permission bits.
-    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
+    pub fn file(&mut self, path: &str, mode: u32, content: &[u8]) {
         let path = path.trim_matches('/');
         self.folders_above(path);
         self.entry(path, FILE | (mode & 0o7777), content);
     }
 
     /// Adds a symbolic link.
-    pub(crate) fn link(&mut self, path: &str, target: &str) {
+    pub fn link(&mut self, path: &str, target: &str) {
         let path = path.trim_matches('/');
         self.folders_above(path);
         self.entry(path, LINK | 0o777, target.as_bytes());
@@ -57,7 +57,7 @@ impl Archive {
 
     /// Ends the archive and gives its bytes, a multiple of 512.
     #[must_use]
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, &[]);
         pad(&mut self.bytes, BLOCK);
         self.bytes

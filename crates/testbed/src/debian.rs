@@ -30,13 +30,34 @@ pub fn debian_packages(packages: &[&str]) -> Result<Vec<PathBuf>, TestbedError> 
     })
 }
 
+/// A package of Debian's, unpacked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Its name, without architecture.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Where it is unpacked.
+    pub folder: PathBuf,
+}
+
 /// Fetches one package, such as `busybox-static:arm64`, and gives the folder into which it is unpacked.
 ///
 /// Cached by name. The caller holds the cache's lock.
 pub(crate) fn unpacked(package: &str) -> Result<PathBuf, TestbedError> {
+    self::package(package).map(|package| package.folder)
+}
+
+/// As [`unpacked`], with name and version.
+pub(crate) fn package(package: &str) -> Result<Package, TestbedError> {
     let folder = cache().join("packages").join(package.replace(':', "_"));
-    if folder.is_dir() {
-        return Ok(folder);
+    let noted = folder.with_extension("version");
+    let name = package.split(':').next().unwrap_or(package).to_owned();
+    if let (true, Ok(version)) = (folder.is_dir(), fs::read_to_string(&noted)) {
+        return Ok(Package { name, version, folder });
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder).map_err(TestbedError::file("remove", &folder))?;
     }
     let part = folder.with_extension("part");
     if part.exists() {
@@ -50,10 +71,13 @@ pub(crate) fn unpacked(package: &str) -> Result<PathBuf, TestbedError> {
         .map_err(|_refused| TestbedError::Package(package.to_owned()))?;
     let archive = only_file(&part, ".deb").ok_or_else(|| TestbedError::Package(package.to_owned()))?;
     output(&part, "dpkg", &["-x", &archive.to_string_lossy(), &root.to_string_lossy()])?;
+    let version = output(&part, "dpkg-deb", &["-f", &archive.to_string_lossy(), "Version"])?;
+    let version = String::from_utf8_lossy(&version).trim().to_owned();
     fs::remove_file(&archive).map_err(TestbedError::file("remove", &archive))?;
     fs::rename(&root, &folder).map_err(TestbedError::file("rename", &root))?;
     fs::remove_dir_all(&part).map_err(TestbedError::file("remove", &part))?;
-    Ok(folder)
+    crate::host::write_whole(&noted, version.as_bytes())?;
+    Ok(Package { name, version, folder })
 }
 
 /// The package of the kernel, as `linux-image-6.12.117+deb12-arm64:arm64`.

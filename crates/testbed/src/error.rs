@@ -36,6 +36,12 @@ pub enum TestbedError {
         #[source]
         source: std::io::Error,
     },
+    /// An image is no image of a box, or its card cannot be written.
+    #[error("the card cannot be used")]
+    Card(#[from] image::ImageError),
+    /// The firmware finds nothing on the card that it can start.
+    #[error("the box stays dark")]
+    Dark(#[from] image::firmware::StartError),
     /// The kernel's package does not hold what was expected.
     #[error("the kernel package has no {0}")]
     Kernel(String),

@@ -18,6 +18,9 @@ use crate::{
 
 const INIT: &str = include_str!("../guest/init.sh");
 const AGENT: &str = include_str!("../guest/agent.sh");
+const BESIDE_SCRIPT: &str = include_str!("../guest/beside.sh");
+/// Where the script for machines with a system of their own is: the kernel starts it by `rdinit`.
+pub(crate) const BESIDE: &str = "/testbed/init";
 /// BusyBox init is the first process, so that somebody takes in what ended scripts leave behind.
 const INITTAB: &str = "::once:/sbin/testbed-agent\n";
 
@@ -93,6 +96,17 @@ pub(crate) fn kernel_version(image: &Path) -> Result<String, TestbedError> {
         .ok_or_else(|| TestbedError::Kernel("lib/modules".to_owned()))
 }
 
+/// What a system's own initramfs gets beside it: the agent, and a BusyBox to run it.
+pub(crate) fn agent_archive() -> Result<Vec<u8>, TestbedError> {
+    let _lock = CacheLock::take()?;
+    let busybox = debian::unpacked("busybox-static:arm64")?.join("bin/busybox");
+    let mut archive = Archive::new();
+    archive.file(BESIDE, 0o755, BESIDE_SCRIPT.as_bytes());
+    archive.file("/testbed/agent.sh", 0o755, AGENT.as_bytes());
+    archive.file("/testbed/busybox", 0o755, &read(&busybox)?);
+    Ok(archive.finish())
+}
+
 fn fingerprint(kernel: &Path) -> u64 {
     let mut hasher = DefaultHasher::new();
     (INIT, AGENT, INITTAB, APPLETS, MODULES, LIBRARY_PACKAGES, kernel, extra_modules()).hash(&mut hasher);
@@ -129,7 +143,7 @@ fn build(image: &Path, target: &Path) -> Result<(), TestbedError> {
 
 /// Applets of Debian's static BusyBox that scripts and tests use. Each is a link: `busybox --install` would cost a
 /// second of boot.
-const APPLETS: &str = "[ adjtimex arch arping ash awk base64 basename blkdiscard blockdev brctl cat chgrp chmod chown chroot cmp cp cpio
+pub const APPLETS: &str = "[ adjtimex arch arping ash awk base64 basename blkdiscard blockdev brctl cat chgrp chmod chown chroot cmp cp cpio
     crc32 crond cut date dc dd devmem df diff dirname dmesg du echo egrep env expr fallocate false fdisk fgrep find findfs
     free fsfreeze fstrim getopt getty grep groups gunzip gzip halt head hexdump hostname httpd hwclock i2cdetect i2cdump
     i2cget i2cset i2ctransfer id ifconfig init insmod ionice ip kill killall klogd less ln logger login losetup ls lsmod
@@ -168,24 +182,39 @@ fn add_libraries(archive: &mut Archive, package: &Path) -> Result<(), TestbedErr
 
 /// Adds the wanted modules, what they depend on, and the indexes that modprobe reads.
 fn add_modules(archive: &mut Archive, image: &Path) -> Result<(), TestbedError> {
+    // A second tree with only the wanted ones, not compressed: unpacking is slow on an emulated processor.
+    let staging = cache().join("staging");
+    if staging.exists() {
+        fs::remove_dir_all(&staging).map_err(TestbedError::file("remove", &staging))?;
+    }
+    let chosen = stage_modules(image, MODULES, &staging)?;
+    for path in extra_modules() {
+        let target = chosen.join("extra").join(path.file_name().unwrap_or_default());
+        make_folder(&chosen.join("extra"))?;
+        fs::write(&target, read(&path)?).map_err(TestbedError::file("write", &target))?;
+    }
+    let version = kernel_version(image)?;
+    output(&staging, "depmod", &["-b", &staging.to_string_lossy(), &version])?;
+    add_tree(archive, &chosen, &format!("/lib/modules/{version}"))?;
+    fs::remove_dir_all(&staging).map_err(TestbedError::file("remove", &staging))
+}
+
+/// Puts modules, what they depend on, and modprobe's indexes below `root`, not compressed, and gives their folder. The
+/// caller holds the cache's lock.
+pub(crate) fn stage_modules(image: &Path, names: &[&str], root: &Path) -> Result<PathBuf, TestbedError> {
     let version = kernel_version(image)?;
     let all = image.join("lib/modules").join(&version);
     if !all.join("modules.dep").is_file() {
         output(image, "depmod", &["-b", &image.to_string_lossy(), &version])?;
     }
     let dependencies = String::from_utf8_lossy(&read(&all.join("modules.dep"))?).into_owned();
-    // A second tree with only the wanted ones, not compressed: unpacking is slow on an emulated processor.
-    let staging = cache().join("staging");
-    if staging.exists() {
-        fs::remove_dir_all(&staging).map_err(TestbedError::file("remove", &staging))?;
-    }
-    let chosen = staging.join("lib/modules").join(&version);
+    let chosen = root.join("lib/modules").join(&version);
     make_folder(&chosen)?;
     for name in ["modules.order", "modules.builtin", "modules.builtin.modinfo"] {
         let content = read(&all.join(name))?;
         fs::write(chosen.join(name), content).map_err(TestbedError::file("write", chosen.join(name)))?;
     }
-    for path in closure(&dependencies, MODULES)? {
+    for path in closure(&dependencies, names)? {
         let plain = match path.strip_suffix(".xz") {
             Some(_) => output(&all, "xz", &["-dc", &path])?,
             None => read(&all.join(&path))?,
@@ -194,14 +223,8 @@ fn add_modules(archive: &mut Archive, image: &Path) -> Result<(), TestbedError> 
         make_folder(target.parent().unwrap_or(&chosen))?;
         fs::write(&target, plain).map_err(TestbedError::file("write", &target))?;
     }
-    for path in extra_modules() {
-        let target = chosen.join("extra").join(path.file_name().unwrap_or_default());
-        make_folder(&chosen.join("extra"))?;
-        fs::write(&target, read(&path)?).map_err(TestbedError::file("write", &target))?;
-    }
-    output(&staging, "depmod", &["-b", &staging.to_string_lossy(), &version])?;
-    add_tree(archive, &chosen, &format!("/lib/modules/{version}"))?;
-    fs::remove_dir_all(&staging).map_err(TestbedError::file("remove", &staging))
+    output(root, "depmod", &["-b", &root.to_string_lossy(), &version])?;
+    Ok(chosen)
 }
 
 fn add_tree(archive: &mut Archive, folder: &Path, place: &str) -> Result<(), TestbedError> {

@@ -37,20 +37,22 @@
 mod agent;
 pub mod appliance;
 pub mod block;
-mod cpio;
+pub mod cpio;
 mod debian;
 mod error;
+pub mod flashed;
 mod host;
 pub mod i2c;
 mod initramfs;
 mod machine;
+pub mod parts;
 pub mod plc;
 mod setup;
 pub mod time_server;
 mod usbredir;
 
 pub use agent::Done;
-pub use debian::debian_packages;
+pub use debian::{Package, debian_packages};
 pub use error::TestbedError;
 pub use host::{cache, free_port};
 pub use i2c::{I2cBus, I2cDevice, Transfer};

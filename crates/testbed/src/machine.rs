@@ -35,6 +35,9 @@ const RUN_LIMIT: Duration = Duration::from_secs(180);
 /// How often a wait looks whether QEMU still lives.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
+/// The kernel wants an archive behind another to begin at a multiple of this, bytes (buffer-format.rst).
+const ARCHIVE_ALIGN: usize = 4;
+
 /// Lines of the serial log that an error shows.
 const LOG_LINES_SHOWN: usize = 40;
 
@@ -65,10 +68,17 @@ impl Machine {
     /// When something cannot be fetched or started, or the guest does not come up within four minutes; the error then
     /// holds the end of the serial log.
     pub fn boot(setup: &Setup) -> Result<Self, TestbedError> {
-        let files = initramfs::prepare()?;
+        let files = match &setup.system {
+            None => initramfs::prepare()?,
+            Some(files) => files.clone(),
+        };
         let folder = own_folder()?;
         let initramfs = folder.join("initramfs.cpio");
         let mut image = read(&files.initramfs)?;
+        image.resize(image.len().next_multiple_of(ARCHIVE_ALIGN), 0);
+        if setup.system.is_some() {
+            image.extend(initramfs::agent_archive()?);
+        }
         image.extend(setup.extra_archive()?);
         fs::write(&initramfs, image).map_err(TestbedError::file("write", &initramfs))?;
 

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{TestbedError, cpio::Archive, host::read, i2c::I2cBus};
+use crate::{TestbedError, cpio::Archive, host::read, i2c::I2cBus, initramfs::BootFiles};
 
 /// Memory of the guest, MiB, when the test names none: a Zero 2 W has as much.
 const MEMORY_MIB: u32 = 512;
@@ -25,6 +25,7 @@ pub struct Setup {
     disks: Vec<Disk>,
     rtc_base: Option<String>,
     restarts: bool,
+    pub(crate) system: Option<BootFiles>,
     pub(crate) i2c: Option<I2cBus>,
 }
 
@@ -255,6 +256,16 @@ impl Setup {
         self.qemu(&["-netdev", &line, "-device", device]).modules(&["virtio_net"])
     }
 
+    /// Boots this kernel and initramfs instead of the machine's own, with exactly these words and those of
+    /// [`Setup::kernel`] on the command line: a whole system, beside which the agent runs unseen. It loads its own modules,
+    /// and only [`Setup::host_file`] and the like below `/testbed` reach its initramfs.
+    #[must_use]
+    pub fn system(self, kernel: &Path, initramfs: &Path, command_line: &str) -> Self {
+        let files = BootFiles { kernel: kernel.to_owned(), initramfs: initramfs.to_owned() };
+        let words: Vec<&str> = command_line.split_whitespace().collect();
+        Self { system: Some(files), ..self }.kernel(&words)
+    }
+
     /// Lets a machine that restarts come up again; else a restart ends QEMU.
     #[must_use]
     pub fn restarts(mut self) -> Self {
@@ -307,6 +318,9 @@ impl Setup {
     }
 
     fn command_line(&self) -> String {
+        if self.system.is_some() {
+            return format!("{} rdinit={}", self.kernel_arguments.join(" "), crate::initramfs::BESIDE);
+        }
         let mut words = vec!["console=ttyAMA0".to_owned(), "panic=-1".to_owned(), "quiet".to_owned()];
         let modules = self.all_modules();
         if !modules.is_empty() {

@@ -1,4 +1,4 @@
-//! The project's commands: `test`, `tidy`, `cross`, `bench`, `torture`.
+//! The project's commands: `test`, `tidy`, `cross`, `bench`, `torture`, `image`, `image-lint`.
 //!
 //! They only start other programs and judge what these say. Nothing here is part of what runs on the box, and
 //! no service may depend on this crate.
@@ -7,12 +7,13 @@ mod benchmark;
 mod ci;
 mod clients;
 mod cross;
+mod image;
 mod install;
 mod parity;
 mod shell;
 mod tidy;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -46,6 +47,14 @@ enum Task {
         /// Then runs `perch` under emulation and checks it.
         #[arg(long)]
         first_light: bool,
+    },
+    /// Makes the file that people flash, and what goes beside it.
+    Image(image::Options),
+    /// Looks an unpacked image over as the firmware of each model would.
+    ImageLint {
+        /// The image.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
     },
     /// Measures Perch and the reference PDS in turn and writes docs/benchmarks.md.
     Bench(benchmark::Options),
@@ -92,6 +101,8 @@ fn run(task: Task) -> Result<bool> {
             }
             Ok(true)
         }
+        Task::Image(options) => image::run(&root, &options).map(|_| true),
+        Task::ImageLint { file } => image::lint(&root, &file),
         Task::Bench(options) => benchmark::run(&root, &options).map(|()| true),
         Task::Torture { states, seed, block: false } => ci::torture(&root, states, seed).map(|()| true),
         Task::Torture { states, seed, block: true } => ci::block_cuts(&root, states, seed).map(|()| true),

@@ -36,7 +36,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("bench", &["atproto"]),
-    ("testbed", &["platform"]),
+    ("testbed", &["platform", "image"]),
     ("powercut", &["atproto", "store", "crashfs", "bench", "testbed"]),
     ("image", &["platform"]),
     ("clocks", &["platform", "timeguard", "testbed", "bench"]),
