@@ -4,18 +4,21 @@
 //! way that writes to it.
 
 mod block;
+mod boot;
 mod gpt;
+mod mbr;
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::statvfs::statvfs;
 use platform::disk::{AttachedDisk, Content, FileSystem, Partition};
 use platform::volumes::{
     CheckResult, Holds, IDENTITY_BYTES_MAX, IDENTITY_FILE, MountPlace, SEQUENCE_JUMP_FILE, SeenDisk,
@@ -26,11 +29,15 @@ use platform::{DeviceError, DiskKind, Disks};
 use crate::disk::LinuxDisks;
 pub use block::forget_unwritten;
 
-/// Which partition of the disk that was started from is for the data: the fourth of the image's MBR.
-const BOOT_DATA_NUMBER: u32 = 4;
-
 /// How long the kernel may take to show a new partition: it needs milliseconds, a busy device manager a second.
 const NODE_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How long a mount may count as busy after its last user: a program starts within milliseconds, seconds on a card that
+/// is slow.
+const BUSY_MAX: Duration = Duration::from_secs(5);
+
+/// Pause between two tries to unmount.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where the programs are; the service's own search path may lack some of it.
 const PROGRAMS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
@@ -49,6 +56,9 @@ pub struct LinuxVolumes {
     target: PathBuf,
     probe: PathBuf,
     mounted: HashMap<MountPlace, VolumeId>,
+    /// The disk that was started from, once it was found, as name and number of its plugging-in: what told it may
+    /// change, such as its signature.
+    boot: Option<(String, Option<u64>)>,
     /// Devices that stand for disks in tests: name, kind, whether it was started from.
     stand_ins: Vec<(String, DiskKind, bool)>,
     first_look: Option<FirstLook>,
@@ -75,6 +85,7 @@ impl LinuxVolumes {
             target: scratch.join("target"),
             probe: scratch.join("probe"),
             mounted: HashMap::new(),
+            boot: None,
             stand_ins: Vec::new(),
             first_look: None,
         }
@@ -94,19 +105,13 @@ impl LinuxVolumes {
     /// # Errors
     /// When something there is still used after a few seconds.
     pub fn detach_left(&self) -> Result<(), VolumeError> {
-        /// The programs of a killed supervisor end with it; the kernel closes their files in milliseconds.
-        const LEFT_WAIT_MAX: Duration = Duration::from_secs(5);
-        let since = Instant::now();
         for folder in [&self.probe, &self.target, &self.live] {
+            // Several mounts may lie on each other.
             loop {
-                match umount2(folder, MntFlags::empty()) {
+                match unmount_free(folder) {
                     // Nothing is mounted there, or there is no such folder.
-                    Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => break,
-                    // Several mounts may lie on each other.
+                    Err(Errno::EINVAL | Errno::ENOENT) => break,
                     Ok(()) => {}
-                    Err(nix::errno::Errno::EBUSY) if since.elapsed() < LEFT_WAIT_MAX => {
-                        std::thread::sleep(Duration::from_millis(50));
-                    }
                     Err(errno) => return Err(failed("unmount it")(errno.into())),
                 }
             }
@@ -133,6 +138,12 @@ impl LinuxVolumes {
                 })
             });
         }
+        let is_it = |disk: &AttachedDisk| self.boot.as_ref().is_some_and(|boot| *boot == plugging_in(disk));
+        if listed.iter().any(is_it) {
+            for disk in &mut listed {
+                disk.boots = is_it(disk);
+            }
+        }
         Ok(listed)
     }
 
@@ -153,11 +164,10 @@ impl LinuxVolumes {
             is_data_place: false,
             holds: Holds::Foreign(words),
         }));
-        let sequence = fs::read_to_string(Path::new("/sys/block").join(&disk.name).join("diskseq"));
         SeenDisk {
             facts: disk.facts(),
             serial: format!("{} {}", disk.id.serial, disk.id.wwid),
-            attached: sequence.ok().and_then(|text| text.trim().parse().ok()),
+            attached: plugging_in(disk).1,
             is_boot: disk.boots,
             volumes,
         }
@@ -166,8 +176,10 @@ impl LinuxVolumes {
     fn see_partition(&self, disk: &AttachedDisk, partition: &Partition) -> SeenVolume {
         let id = VolumeId::new(partition.part_uuid.as_deref().unwrap_or(&partition.name));
         let by_type = partition.part_type.as_deref() == Some(gpt::DATA_TYPE);
-        let is_data_place = by_type || disk.boots && partition.number == BOOT_DATA_NUMBER;
+        let of_image = boot::place_of_image(disk, partition);
+        let is_data_place = by_type || of_image.is_some();
         let holds = match &partition.content {
+            _ if of_image == Some(boot::Place::BeingMade) => Holds::Nothing,
             Content::Blank => Holds::Nothing,
             Content::FileSystem { file_system } if file_system.kind == "ext4" => {
                 self.look_inside(&id, partition, is_data_place, file_system)
@@ -216,7 +228,7 @@ impl LinuxVolumes {
     ) -> io::Result<T> {
         mount_ext4(node, &self.probe, flags, options)?;
         let result = work(&self.probe);
-        umount2(&self.probe, MntFlags::empty())?;
+        unmount_free(&self.probe)?;
         result
     }
 
@@ -296,6 +308,10 @@ impl Volumes for LinuxVolumes {
         {
             disks = self.list()?;
         }
+        let mut boots = disks.iter().filter(|disk| disk.boots);
+        if let (Some(boot), None) = (boots.next(), boots.next()) {
+            self.boot = Some(plugging_in(boot));
+        }
         Ok(disks.iter().map(|disk| self.see(disk)).collect())
     }
 
@@ -339,55 +355,24 @@ impl Volumes for LinuxVolumes {
         marked.map_err(failed("mark it"))
     }
 
-    fn freshen(&mut self, as_seen: &SeenDisk) -> Result<(), VolumeError> {
-        /// Where an MBR has its disk signature, bytes from its start.
-        const SIGNATURE_AT: u64 = 440;
+    fn prepare_boot(&mut self, as_seen: &SeenDisk) -> Result<(), VolumeError> {
         let random = self.random()?;
         let disk = self.same(as_seen)?;
-        if matches!(disk.content, Content::Table { table: platform::disk::Table::Mbr { .. } }) {
-            let signature = random.get(..4).unwrap_or_default();
-            let write = || {
-                let file = OpenOptions::new().write(true).open(&disk.node)?;
-                file.write_all_at(signature, SIGNATURE_AT)?;
-                file.sync_all()
-            };
-            write().map_err(failed("give it ids of its own"))?;
+        let place = as_seen.volumes.iter().find(|volume| volume.is_data_place).ok_or(VolumeError::Changed)?;
+        if !disk.boots || !matches!(place.holds, Holds::Nothing | Holds::EmptyFileSystem) {
+            return Err(VolumeError::Changed);
         }
-        for partition in disk.partitions.iter().filter(|partition| partition.number == BOOT_DATA_NUMBER) {
-            match &partition.content {
-                Content::FileSystem { file_system } if file_system.kind == "ext4" => {
-                    run("e2fsck", &["-f", "-p"], &partition.node, &[0, 1])?;
-                    run("tune2fs", &["-U", "random"], &partition.node, &[0])?;
-                }
-                Content::Blank => make_file_system(&partition.node)?,
-                _ => return Err(VolumeError::Changed),
-            }
-        }
-        Ok(())
+        let partition = disk.partition(place.id.as_str()).ok_or(VolumeError::Changed)?;
+        let steps = boot::Steps::plan(&disk, random).map_err(failed("prepare it"))?;
+        steps.claim().map_err(failed("write its table"))?;
+        steps.tell_kernel(partition.size_bytes).map_err(failed("grow its partition"))?;
+        make_file_system(&partition.node)?;
+        steps.finish().map_err(failed("write its table"))
     }
 
-    fn grow(&mut self, volume: &VolumeId) -> Result<(), VolumeError> {
-        /// Where an MBR has the size of its fourth partition: 32 bits of sectors.
-        const SECTORS_AT: u64 = 446 + 3 * 16 + 12;
-        const SECTOR_BYTES: u64 = 512;
-        let (disk, partition) = self.find(volume)?;
-        let is_mbr = matches!(disk.content, Content::Table { table: platform::disk::Table::Mbr { .. } });
-        let end = disk.id.size_bytes / gpt::ALIGN_BYTES * gpt::ALIGN_BYTES;
-        let most = u64::from(u32::MAX) * SECTOR_BYTES;
-        let size = end.saturating_sub(partition.start_bytes).min(most);
-        if is_mbr && partition.number == BOOT_DATA_NUMBER && size > partition.size_bytes {
-            let sectors = u32::try_from(size / SECTOR_BYTES).unwrap_or(u32::MAX);
-            let write = || {
-                let file = OpenOptions::new().write(true).open(&disk.node)?;
-                file.write_all_at(&sectors.to_le_bytes(), SECTORS_AT)?;
-                file.sync_all()?;
-                block::resize(&disk.node, partition.number, partition.start_bytes, size)
-            };
-            write().map_err(failed("grow its partition"))?;
-        }
-        run("e2fsck", &["-f", "-p"], &partition.node, &[0, 1])?;
-        run("resize2fs", &[], &partition.node, &[0])?;
-        Ok(())
+    fn used_bytes(&mut self, place: MountPlace) -> Result<u64, VolumeError> {
+        let stat = statvfs(&self.path_of(place)).map_err(|errno| failed("measure it")(errno.into()))?;
+        Ok(stat.blocks().saturating_sub(stat.blocks_free()).saturating_mul(stat.fragment_size()))
     }
 
     fn check(&mut self, volume: &VolumeId, repair: bool) -> Result<CheckResult, VolumeError> {
@@ -417,9 +402,10 @@ impl Volumes for LinuxVolumes {
         if !self.mounted.contains_key(&place) {
             return Ok(());
         }
-        let flags = if torn_off { MntFlags::MNT_DETACH } else { MntFlags::empty() };
-        match umount2(&self.path_of(place), flags) {
-            Ok(()) | Err(nix::errno::Errno::EINVAL) => {}
+        let folder = self.path_of(place);
+        let unmounted = if torn_off { umount2(&folder, MntFlags::MNT_DETACH) } else { unmount_free(&folder) };
+        match unmounted {
+            Ok(()) | Err(Errno::EINVAL) => {}
             Err(errno) => return Err(failed("unmount it")(errno.into())),
         }
         self.mounted.remove(&place);
@@ -478,6 +464,12 @@ fn inside(folder: &Path) -> io::Result<Holds> {
     Ok(Holds::EmptyFileSystem)
 }
 
+/// The kernel's name of a disk and its number of this plugging-in.
+fn plugging_in(disk: &AttachedDisk) -> (String, Option<u64>) {
+    let sequence = fs::read_to_string(Path::new("/sys/block").join(&disk.name).join("diskseq"));
+    (disk.name.clone(), sequence.ok().and_then(|text| text.trim().parse().ok()))
+}
+
 /// The kernel's name of a disk's first partition.
 fn first_of(disk: &str) -> String {
     let between = if disk.ends_with(|last: char| last.is_ascii_digit()) { "p" } else { "" };
@@ -496,6 +488,18 @@ fn mount_ext4(node: &Path, folder: &Path, flags: MsFlags, options: &str) -> io::
     let always = MsFlags::MS_NOATIME | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
     mount(Some(node), folder, Some("ext4"), always | flags, Some(options))?;
     Ok(())
+}
+
+/// Unmounts what nobody of ours uses. While another thread starts a program the new process has our open files for a
+/// moment, until it becomes that program: the mount counts as busy then.
+fn unmount_free(folder: &Path) -> nix::Result<()> {
+    let since = Instant::now();
+    loop {
+        match umount2(folder, MntFlags::empty()) {
+            Err(Errno::EBUSY) if since.elapsed() < BUSY_MAX => std::thread::sleep(BUSY_PAUSE),
+            ended => return ended,
+        }
+    }
 }
 
 /// Replaces a file durably: content, then name.

@@ -172,18 +172,20 @@ pub trait Volumes: Send + std::fmt::Debug {
     /// [`VolumeError::Changed`] before anything was written; [`VolumeError::Failed`] in the middle.
     fn provision(&mut self, as_seen: &SeenDisk, id: &VolumeId, identity: &[u8]) -> Result<(), VolumeError>;
 
-    /// Gives a flashed disk ids of its own, in the table and in the file system of its data place, so that no two
-    /// disks of one image are alike. Makes the file system where there is none.
+    /// Makes a freshly flashed boot disk one of its own: a new signature in its table, so that no two disks of one image
+    /// are alike; its last partition, the place for data, reaches to the end; and that gets an empty file system made
+    /// for its size, with an id of its own. Compares the disk with `as_seen` just before the first write, and refuses a
+    /// table that is not the image's and a place that holds anything.
     ///
     /// # Errors
-    /// [`VolumeError`]; a second call finishes what a first one began.
-    fn freshen(&mut self, as_seen: &SeenDisk) -> Result<(), VolumeError>;
+    /// [`VolumeError`]; a second call finishes what a first one began, also after a power cut.
+    fn prepare_boot(&mut self, as_seen: &SeenDisk) -> Result<(), VolumeError>;
 
-    /// Lets a partition and its file system take the room behind it. Does nothing where there is none.
+    /// Measures how much of a mounted volume is taken, bytes.
     ///
     /// # Errors
     /// [`VolumeError`].
-    fn grow(&mut self, volume: &VolumeId) -> Result<(), VolumeError>;
+    fn used_bytes(&mut self, place: MountPlace) -> Result<u64, VolumeError>;
 
     /// Checks a file system that is not mounted and mends what is safe to mend; with `repair`, everything.
     ///

@@ -198,6 +198,9 @@ impl<'a> Driver<'a> {
                 }
                 self.evidence.disks = disks;
                 self.plugged = Some(plugged);
+                if let Some(live) = &mut self.evidence.live {
+                    live.used_bytes = self.platform.volumes.used_bytes(MountPlace::Live).ok();
+                }
             }
             Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "no list of disks"),
         }
@@ -266,6 +269,8 @@ impl<'a> Driver<'a> {
         let Some(asked) = self.asked.as_ref().filter(|asked| asked.id == answer.question) else { return };
         let question = asked.question.clone();
         if answer.yes {
+            // Looked at anew: since the question came the data may have grown beyond the disk.
+            self.plugged = None;
             self.evidence.session.yes.push(question);
         } else {
             self.decline(question);
@@ -287,13 +292,9 @@ impl<'a> Driver<'a> {
         match action {
             // Done before: whatever is ordered while the data is not live comes after their end.
             Action::StopWriters => {}
-            Action::Freshen { disk } => {
-                volumes.freshen(disk).map_err(reason)?;
-                session.freshened = true;
-            }
-            Action::Grow { volume } => {
-                volumes.grow(volume).map_err(reason)?;
-                session.grown.insert(volume.clone());
+            Action::PrepareBoot { disk } => {
+                volumes.prepare_boot(disk).map_err(reason)?;
+                session.boot_prepared = true;
             }
             Action::Found { volume } => {
                 let appliance = ApplianceId::random(volumes.random().map_err(reason)?);
@@ -349,7 +350,7 @@ impl<'a> Driver<'a> {
             _ => return Err("there is no mark on it".to_owned()),
         };
         let (disk, attached) = (holder.words(), holder.attached);
-        let live = Live { volume: volume.clone(), generation, disk, attached };
+        let live = Live { volume: volume.clone(), generation, disk, attached, used_bytes: None };
         self.folder = Some(self.platform.volumes.mount(volume, MountPlace::Live).map_err(reason)?);
         self.evidence.live = Some(live);
         self.evidence.session.pulled = None;

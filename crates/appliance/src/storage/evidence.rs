@@ -1,6 +1,6 @@
 //! What the storage policy knows, and what it may order: values only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use platform::volumes::{CheckResult, SeenDisk, VolumeId};
 
@@ -28,6 +28,8 @@ pub struct Live {
     pub disk: String,
     /// The plugging-in that it was mounted from: after another one the mount is dead.
     pub attached: Option<u64>,
+    /// How much of it is taken, bytes; `None` when it was not measured.
+    pub used_bytes: Option<u64>,
 }
 
 /// What happened since the start of the program.
@@ -35,10 +37,8 @@ pub struct Live {
 pub struct Session {
     /// File systems that were checked and not written by anybody else since.
     pub checked: BTreeMap<VolumeId, CheckResult>,
-    /// True when the boot disk has ids of its own.
-    pub freshened: bool,
-    /// File systems that fill their place.
-    pub grown: BTreeSet<VolumeId>,
+    /// True when the boot disk has ids of its own, and its place for data a file system.
+    pub boot_prepared: bool,
     /// A copy that was compared with its source, and nobody wrote since: source and copy.
     pub copied: Option<(VolumeId, VolumeId)>,
     /// True when nobody writes to the data.
@@ -63,11 +63,16 @@ pub struct Limits {
     /// 7 GB: the smallest SSDs on sale have 16, and a smaller disk is more likely a reader's own memory or an installer
     /// that shows itself as a disk.
     pub target_bytes_min: u64,
+    /// Room that must be left on a disk when the data has moved there, bytes.
+    ///
+    /// 1 GB: sixteen times what the PDS keeps free, and at 20 KB a post a hundred posts a day for more than a year. A
+    /// disk that is full as soon as the data is there helps nobody.
+    pub target_free_bytes_min: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { target_bytes_min: 7_000_000_000 }
+        Self { target_bytes_min: 7_000_000_000, target_free_bytes_min: 1_000_000_000 }
     }
 }
 
@@ -119,15 +124,10 @@ pub enum Question {
 pub enum Action {
     /// End everything that writes to the data.
     StopWriters,
-    /// Give the boot disk ids of its own, and a file system where there is none.
-    Freshen {
+    /// Give the boot disk ids of its own and its place for data all room and a file system.
+    PrepareBoot {
         /// The boot disk as it was seen.
         disk: SeenDisk,
-    },
-    /// Let a data place fill the disk.
-    Grow {
-        /// The place.
-        volume: VolumeId,
     },
     /// Make a box's first mark: this place holds the data of a new box.
     Found {
@@ -234,6 +234,13 @@ pub enum Held {
         /// The other.
         other: String,
     },
+    /// Two disks may be the one that the machine was started from.
+    TwoBootDisks {
+        /// One.
+        one: String,
+        /// The other.
+        other: String,
+    },
     /// The file system is damaged.
     Damaged {
         /// The disk, in words.
@@ -286,6 +293,13 @@ pub enum Note {
         disk: String,
         /// Why.
         why: String,
+    },
+    /// A better disk has no room for the data.
+    TooSmall {
+        /// The disk, in words.
+        disk: String,
+        /// What it would need to have, bytes.
+        needs_bytes: u64,
     },
     /// A twin of the data in use was plugged in; at the next start nobody could tell them apart.
     Twin {

@@ -42,6 +42,10 @@ impl<'a> View<'a> {
         if let Some(decision) = self.pulled() {
             return decision;
         }
+        let mut boots = self.evidence.disks.iter().filter(|disk| disk.is_boot);
+        if let (Some(one), Some(other), None) = (boots.next(), boots.next(), &self.evidence.live) {
+            return held(Held::TwoBootDisks { one: one.words(), other: other.words() });
+        }
         let Some((boot, place)) = self.boot_place() else { return held(Held::NoPlace) };
         if let Some(odd) = self.odd.iter().find(|odd| std::ptr::eq(odd.volume, place)) {
             return self.unreadable(odd);
@@ -152,8 +156,8 @@ impl<'a> View<'a> {
                     let disk = found.disk.words();
                     return Decision { question: Some(question), ..held(Held::FoundData { disk }) };
                 }
-                if !self.session().freshened {
-                    return starting(Action::Freshen { disk: boot.clone() });
+                if !self.session().boot_prepared {
+                    return starting(Action::PrepareBoot { disk: boot.clone() });
                 }
                 let identity = Identity {
                     format: FORMAT,
@@ -169,11 +173,8 @@ impl<'a> View<'a> {
 
     /// Makes a new box, on the disk that was started from.
     fn found(&self, boot: &SeenDisk, place: &SeenVolume) -> Decision {
-        if !self.session().freshened {
-            return starting(Action::Freshen { disk: boot.clone() });
-        }
-        if !self.session().grown.contains(&place.id) {
-            return starting(Action::Grow { volume: place.id.clone() });
+        if !self.session().boot_prepared {
+            return starting(Action::PrepareBoot { disk: boot.clone() });
         }
         starting(Action::Found { volume: place.id.clone() })
     }
@@ -356,15 +357,30 @@ impl<'a> View<'a> {
         Decision { action: Some(action), ..moving(target) }
     }
 
+    /// Whether a disk would be a better home than the present one, its size aside.
+    fn is_better(&self, disk: &SeenDisk, present: &SeenDisk) -> bool {
+        !disk.is_boot
+            && rank(disk.facts.kind) > rank(present.facts.kind)
+            && disk.facts.size_bytes >= self.limits.target_bytes_min
+            && self.move_failure(disk).is_none()
+    }
+
+    /// How large a disk must be to take the data, bytes.
+    ///
+    /// Of a disk of ours at most a sixteenth is no room for data: ext4 takes 1/64 for its inodes, half a per cent for
+    /// root, and at most 1/64 for its journal.
+    fn needed_bytes(&self) -> u64 {
+        let used = self.evidence.live.as_ref().and_then(|live| live.used_bytes).unwrap_or(0);
+        let room = used.saturating_add(self.limits.target_free_bytes_min);
+        room.saturating_add(room.div_ceil(15))
+    }
+
     /// Offers the move to a better disk.
     fn offer(&self, copy: &Copy<'_>, live: Decision) -> Decision {
-        let is_better = |disk: &&SeenDisk| {
-            !disk.is_boot
-                && rank(disk.facts.kind) > rank(copy.disk.facts.kind)
-                && disk.facts.size_bytes >= self.limits.target_bytes_min
-                && self.move_failure(disk).is_none()
+        let fits = |disk: &&SeenDisk| {
+            self.is_better(disk, copy.disk) && disk.facts.size_bytes >= self.needed_bytes()
         };
-        let mut better: Vec<&SeenDisk> = self.evidence.disks.iter().filter(is_better).collect();
+        let mut better: Vec<&SeenDisk> = self.evidence.disks.iter().filter(fits).collect();
         better.sort_by_key(|disk| std::cmp::Reverse((rank(disk.facts.kind), disk.facts.size_bytes)));
         for disk in better {
             let contents = self.contents(disk);
@@ -441,7 +457,14 @@ impl<'a> View<'a> {
                 .filter(|odd| odd.why.is_none())
                 .map(|odd| Note::StrangeCopy { disk: odd.disk.words() }),
         );
+        let living = self.copies.iter().find(|copy| self.is_live(copy.volume));
         for disk in &self.evidence.disks {
+            let needs_bytes = self.needed_bytes();
+            if disk.facts.size_bytes < needs_bytes
+                && living.is_some_and(|copy| self.is_better(disk, copy.disk))
+            {
+                notes.push(Note::TooSmall { disk: disk.words(), needs_bytes });
+            }
             if let Some(why) = self.move_failure(disk) {
                 notes.push(Note::MoveFailed { disk: disk.words(), why: why.to_owned() });
             }

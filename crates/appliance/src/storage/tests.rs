@@ -94,7 +94,7 @@ pub(crate) fn running(disks: Vec<SeenDisk>, live: &str) -> Evidence {
     let live = VolumeId::new(live);
     let disk = evidence.disks.iter().find(|disk| disk.volumes.iter().any(|volume| volume.id == live));
     let disk = disk.map(SeenDisk::words).unwrap_or_default();
-    evidence.live = Some(Live { volume: live, generation: 0, disk, attached: Some(1) });
+    evidence.live = Some(Live { volume: live, generation: 0, disk, attached: Some(1), used_bytes: None });
     evidence.session.writers_stopped = false;
     evidence
 }
@@ -102,5 +102,5 @@ pub(crate) fn running(disks: Vec<SeenDisk>, live: &str) -> Evidence {
 /// The memory of a disk that was pulled while it was in use.
 pub(crate) fn pulled(volume: &str, generation: u64, disk: &str) -> Option<Live> {
     let volume = VolumeId::new(volume);
-    Some(Live { volume, generation, disk: disk.to_owned(), attached: Some(1) })
+    Some(Live { volume, generation, disk: disk.to_owned(), attached: Some(1), used_bytes: None })
 }

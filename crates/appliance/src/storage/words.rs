@@ -41,6 +41,10 @@ fn why_held(held: &Held) -> (&'static str, String) {
         Held::TwoBoxes { one, other } => {
             ("WHOSE DATA?", format!("{one} and {other} hold the data of two boxes. Unplug one of them."))
         }
+        Held::TwoBootDisks { one, other } => (
+            "TWO START DISKS",
+            format!("The box may have started from {one} or from {other}. Unplug one and restart."),
+        ),
         Held::Damaged { disk } => {
             ("DISK IS DAMAGED", format!("{disk}: files are damaged. Nothing is written to it."))
         }
@@ -104,6 +108,10 @@ fn noted(note: &Note) -> String {
         }
         Note::MoveFailed { disk, why } => {
             format!("The move to {disk} did not succeed: {why}. The data is where it was.")
+        }
+        Note::TooSmall { disk, needs_bytes } => {
+            let needs_gb = needs_bytes.div_ceil(1_000_000_000);
+            format!("{disk} is too small for the data: it takes {needs_gb} GB. The data stays where it is.")
         }
         Note::Mended { disk } => {
             format!("{disk} was not shut down in order; its file system was checked and mended.")

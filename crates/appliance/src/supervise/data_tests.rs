@@ -46,11 +46,11 @@ impl Volumes for FakeVolumes {
     fn provision(&mut self, _: &SeenDisk, _: &VolumeId, _: &[u8]) -> Result<(), VolumeError> {
         panic!("nobody agreed to that");
     }
-    fn freshen(&mut self, _: &SeenDisk) -> Result<(), VolumeError> {
+    fn prepare_boot(&mut self, _: &SeenDisk) -> Result<(), VolumeError> {
         Ok(())
     }
-    fn grow(&mut self, _: &VolumeId) -> Result<(), VolumeError> {
-        Ok(())
+    fn used_bytes(&mut self, _: MountPlace) -> Result<u64, VolumeError> {
+        Ok(0)
     }
     fn check(&mut self, _: &VolumeId, _: bool) -> Result<CheckResult, VolumeError> {
         Ok(CheckResult::Clean)

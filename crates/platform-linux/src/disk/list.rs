@@ -83,7 +83,7 @@ impl LinuxDisks {
             (_, Some(Ok(Some(found)))) => Content::Table { table: found.table() },
             (Some(area), Some(Ok(None))) => probe::content(area),
         };
-        let mut disk = AttachedDisk {
+        AttachedDisk {
             id: identity(&folder, size_bytes),
             kind: classify(&block, name),
             usb: usb_link(&folder),
@@ -98,9 +98,7 @@ impl LinuxDisks {
             boots: false,
             name: name.to_owned(),
             node,
-        };
-        disk.boots = usage.boots(&disk);
-        disk
+        }
     }
 
     fn partitions(
@@ -158,7 +156,12 @@ impl Disks for LinuxDisks {
         let mut listed: Vec<_> =
             names(&block).into_iter().filter(|name| self.is_listed(name, &block.join(name))).collect();
         listed.sort();
-        Ok(listed.iter().map(|name| self.describe(name, &usage)).collect())
+        let mut disks: Vec<_> = listed.iter().map(|name| self.describe(name, &usage)).collect();
+        let surest = disks.iter().map(|disk| usage.boots(disk)).max().unwrap_or(0);
+        for disk in &mut disks {
+            disk.boots = surest > 0 && usage.boots(disk) == surest;
+        }
+        Ok(disks)
     }
 }
 

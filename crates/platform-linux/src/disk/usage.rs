@@ -71,14 +71,21 @@ impl Usage {
         self.swaps.iter().any(|swap| swap == node)
     }
 
-    /// Tells whether the machine booted from this disk.
-    pub(super) fn boots(&self, disk: &AttachedDisk) -> bool {
+    /// How surely the machine booted from this disk; 0 says that nothing speaks for it.
+    ///
+    /// What is mounted is known. The firmware's word comes before `root=`: two disks that were flashed with one image
+    /// have the same ids, so that `root=` names both.
+    pub(super) fn boots(&self, disk: &AttachedDisk) -> u8 {
         let partitions = || disk.partitions.iter();
         let mut places =
             disk.mounted_at.iter().chain(partitions().flat_map(|partition| &partition.mounted_at));
-        places.any(|place| place == Path::new("/") || place.starts_with("/boot"))
-            || self.root.as_deref().is_some_and(|root| is_root(root, disk))
-            || self.firmware_found(disk)
+        if places.any(|place| place == Path::new("/") || place.starts_with("/boot")) {
+            3
+        } else if self.firmware_found(disk) {
+            2
+        } else {
+            u8::from(self.root.as_deref().is_some_and(|root| is_root(root, disk)))
+        }
     }
 
     /// Whether the firmware's word fits: the way of booting, and a FAT partition of the number that it names.

@@ -31,11 +31,9 @@ fn check(volume: &str) -> Action {
 fn first_start_with_a_card_alone_founds_a_box_on_it() {
     for fresh in [Holds::Nothing, Holds::EmptyFileSystem] {
         let mut evidence = seen(vec![card(fresh)]);
-        assert!(matches!(now(&evidence).action, Some(Action::Freshen { .. })));
-        evidence.session.freshened = true;
+        assert!(matches!(now(&evidence).action, Some(Action::PrepareBoot { .. })));
+        evidence.session.boot_prepared = true;
         let place = VolumeId::new("card-04");
-        assert_eq!(now(&evidence).action, Some(Action::Grow { volume: place.clone() }));
-        evidence.session.grown.insert(place.clone());
         assert_eq!(now(&evidence).action, Some(Action::Found { volume: place }));
     }
 }
@@ -49,6 +47,32 @@ fn a_box_on_its_card_checks_and_mounts_it() {
     assert_eq!(now(&evidence).action, Some(Action::Mount { volume: place }));
     let evidence = running(evidence.disks, "card-04");
     assert!(matches!(now(&evidence), Decision { state: DataState::Live { .. }, action: None, .. }));
+}
+
+#[test]
+fn a_disk_without_room_for_the_data_is_not_offered_and_the_page_says_how_large_it_must_be() {
+    let mut evidence = running(vec![card(whole(1, "card-04")), blank_ssd()], "card-04");
+    let mut used = |bytes: u64| {
+        evidence.live.as_mut().unwrap().used_bytes = Some(bytes);
+        now(&evidence)
+    };
+    // 500 GB, of which a sixteenth is ext4's own and 1 GB must be left.
+    let decision = used(467_000_000_000);
+    assert!(decision.question.is_some() && decision.notes.is_empty(), "{decision:?}");
+    let decision = used(468_000_000_000);
+    assert_eq!((&decision.question, &decision.action), (&None, &None));
+    let needs_bytes = 500_266_666_667;
+    assert_eq!(decision.notes, [Note::TooSmall { disk: "T7, 500 GB".to_owned(), needs_bytes }]);
+    let said = status(&decision, 0, 0).notes;
+    assert_eq!(said, ["T7, 500 GB is too small for the data: it takes 501 GB. The data stays where it is."]);
+}
+
+#[test]
+fn data_that_outgrew_a_disk_after_the_yes_is_not_moved_to_it() {
+    let mut evidence = running(vec![card(whole(1, "card-04")), blank_ssd()], "card-04");
+    assert!(matches!(yes(&mut evidence).action, Some(Action::Provision { .. })));
+    evidence.live.as_mut().unwrap().used_bytes = Some(480_000_000_000);
+    assert_eq!(now(&evidence).action, None);
 }
 
 #[test]
@@ -210,7 +234,7 @@ fn two_freshly_flashed_media_found_the_box_on_the_one_that_was_started_from() {
     let other = SeenDisk { attached: Some(2), ..disk("sda", "T7", DiskKind::UsbSsd, flashed) };
     let mut evidence = seen(vec![other, card(Holds::EmptyFileSystem)]);
     match now(&evidence).action {
-        Some(Action::Freshen { disk }) => assert!(disk.is_boot, "only its own disk gets new ids"),
+        Some(Action::PrepareBoot { disk }) => assert!(disk.is_boot, "only its own disk gets new ids"),
         other => panic!("{other:?}"),
     }
     // From then on the other is a disk like any other, and asks first.
@@ -222,13 +246,22 @@ fn two_freshly_flashed_media_found_the_box_on_the_one_that_was_started_from() {
 }
 
 #[test]
+fn two_disks_that_may_both_have_started_the_box_are_not_guessed_between() {
+    let volumes = card(Holds::EmptyFileSystem).volumes;
+    let other = SeenDisk { is_boot: true, ..disk("sda", "T7", DiskKind::UsbSsd, volumes) };
+    let decision = now(&seen(vec![card(Holds::EmptyFileSystem), other]));
+    let (one, other) = ("SD32G, 500 GB".to_owned(), "T7, 500 GB".to_owned());
+    assert_eq!((held(&decision), &decision.action), (&Held::TwoBootDisks { one, other }, &None));
+}
+
+#[test]
 fn a_new_card_finds_the_data_of_the_old_box_and_asks() {
     let mut evidence = seen(vec![card(Holds::Nothing), ssd(whole(2, "ssd"))]);
     let decision = now(&evidence);
     assert_eq!(held(&decision), &Held::FoundData { disk: "T7, 500 GB".to_owned() });
     assert_eq!(decision.action, None);
-    assert!(matches!(yes(&mut evidence).action, Some(Action::Freshen { .. })));
-    evidence.session.freshened = true;
+    assert!(matches!(yes(&mut evidence).action, Some(Action::PrepareBoot { .. })));
+    evidence.session.boot_prepared = true;
     match now(&evidence).action {
         Some(Action::Mark { volume, identity }) => {
             assert_eq!((volume.as_str(), identity.generation), ("card-04", 0));
@@ -250,7 +283,7 @@ fn a_new_card_with_an_old_disk_whose_newer_one_is_missing_asks_before_it_begins_
     let decision = now(&evidence);
     assert_eq!(held(&decision), &Held::Missing { disk: "SN770, 1000 GB".to_owned() });
     assert_eq!(decision.action, None);
-    assert!(matches!(yes(&mut evidence).action, Some(Action::Freshen { .. })));
+    assert!(matches!(yes(&mut evidence).action, Some(Action::PrepareBoot { .. })));
 }
 
 #[test]
@@ -474,6 +507,7 @@ fn every_title_fits_its_bar_and_every_text_its_five_lines() {
         Held::FoundData { disk: disk() },
         Held::Alike { one: disk(), other: disk() },
         Held::TwoBoxes { one: disk(), other: disk() },
+        Held::TwoBootDisks { one: disk(), other: disk() },
         Held::Damaged { disk: disk() },
         Held::Unreadable { disk: disk(), why: "it does not mount".to_owned() },
         Held::Foreign { disk: disk(), contents: "NTFS".to_owned() },
