@@ -8,7 +8,7 @@ use control::SystemStatus;
 use control::status::{PdsState, Status, StorageState, StorageStatus, TimeStatus};
 use platform::disk::endurance::{LifeLeft, YEARS_MAX};
 
-use crate::screen::{count, size, span, troubles};
+use crate::screen::{count, size, span, time_server, troubles, vote};
 
 /// The lines of an ordinary terminal: what `status` prints fits one.
 pub const LINES_MAX: usize = 24;
@@ -76,9 +76,27 @@ pub fn doctor(status: &Status) -> String {
     for (number, trouble) in (1..).zip(&found) {
         let _never = write!(text, "\n{number}. {}\n   {}\n", trouble.title, trouble.advice).is_err();
     }
+    text.push_str(&time_in_full(status));
     for child in status.system.children.iter().filter(|child| child.why.is_some()) {
         let why = child.why.as_deref().unwrap_or_default();
         let _never = write!(text, "\n{} was started again: it {why}.\n", child.name).is_err();
+    }
+    text
+}
+
+/// What the time guard says itself while the clock is not trusted, and each server's part in it.
+fn time_in_full(status: &Status) -> String {
+    let Some((time, why)) = status.time.as_ref().and_then(|time| Some((time, time.why_untrusted.as_ref()?)))
+    else {
+        return String::new();
+    };
+    let mut text = format!("\nThe clock is not trusted: {why}\n");
+    if let Some(told) = time.vote {
+        let _never = writeln!(text, "   Vote: {}.", vote(told)).is_err();
+    }
+    for source in &time.sources {
+        let _never =
+            writeln!(text, "   {} ({}): {}.", source.name, source.operator, time_server(source)).is_err();
     }
     text
 }
@@ -102,7 +120,8 @@ fn pds(status: &Status) -> String {
 
 fn time(time: &TimeStatus) -> String {
     let bound = time.error_bound_us.map(|bound| format!(", within {}", span(bound))).unwrap_or_default();
-    format!("{} ({}{bound})", time.clock_text(), time.state.label())
+    let told = time.vote.map(|told| format!(", {}", vote(told))).unwrap_or_default();
+    format!("{} ({}{bound}{told})", time.clock_text(), time.state.label())
 }
 
 fn storage(status: &Status) -> String {
@@ -155,7 +174,7 @@ fn disk(storage: &StorageStatus) -> String {
 #[cfg(test)]
 mod tests {
     use control::PdsStatus;
-    use control::status::{ChildState, ChildStatus};
+    use control::status::{ChildState, ChildStatus, SourceState, SourceStatus, VoteStatus};
 
     use super::*;
 
@@ -178,6 +197,34 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("! SAFE MODE"));
+    }
+
+    #[test]
+    fn the_doctor_tells_why_the_clock_is_not_trusted_and_who_said_what() {
+        let source = |name: &str, answers, offset_us| SourceStatus {
+            name: name.to_owned(),
+            operator: "PTB".to_owned(),
+            answers,
+            offset_us,
+            error_us: None,
+        };
+        let time = TimeStatus {
+            why_untrusted: Some("The time servers contradict each other.".to_owned()),
+            vote: Some(VoteStatus { agreeing: 2, voters: 4, needed: 3 }),
+            sources: vec![
+                source("a.example", SourceState::Disagrees, Some(-600_000_000)),
+                source("b.example", SourceState::Silent, None),
+            ],
+            ..TimeStatus::default()
+        };
+        let text = doctor(&Status { time: Some(time.clone()), ..Status::default() });
+        let wanted = "The clock is not trusted: The time servers contradict each other.\n   Vote: 2 of 4 agree, 3 must.\n   \
+                      a.example (PTB): says another time, 10 min apart: ignored.\n   b.example (PTB): does not answer.\n";
+        assert!(text.contains(wanted), "{text}");
+        assert!(
+            !doctor(&Status { time: Some(TimeStatus { why_untrusted: None, ..time }), ..Status::default() })
+                .contains("not trusted:")
+        );
     }
 
     #[test]

@@ -3,12 +3,12 @@
 //! Plain data. Texts meant for the owner are whole sentences that say what is wrong and what to do; a page may
 //! cut them. Times are UTC in microseconds since 1970, spans end in their unit.
 
-use platform::DiskKind;
 use platform::disk::endurance::LifeLeft;
 use platform::disk::health::Health;
 use platform::disk::speed::WriteSpeed;
 use platform::disk::trim::TrimState;
 use platform::time::{BootId, format_rfc3339_millis};
+use platform::{Battery, DiskKind};
 use serde::{Deserialize, Serialize};
 
 /// A status with the moment of writing, so that a reader knows a dead writer.
@@ -235,6 +235,18 @@ pub struct SourceStatus {
     pub error_us: Option<u64>,
 }
 
+/// A vote of the operators about the time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VoteStatus {
+    /// Operators that share the most supported time.
+    pub agreeing: u64,
+    /// Operators that voted, or may do so in a moment.
+    pub voters: u64,
+    /// How many must agree.
+    pub needed: u64,
+}
+
 /// The clock chip as pages show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "is")]
@@ -249,6 +261,8 @@ pub enum RtcState {
     Stopped,
     /// It shows a time that cannot be.
     Implausible,
+    /// A driver of this system had it first and may have hidden that it stopped: it counts once servers have confirmed it.
+    Unproven,
     /// It runs.
     Running {
         /// Its time minus the guard's, microseconds, when the guard has one.
@@ -272,8 +286,14 @@ pub struct TimeStatus {
     pub why_untrusted: Option<String>,
     /// The servers.
     pub sources: Vec<SourceStatus>,
+    /// The last vote; `None` before there was one.
+    pub vote: Option<VoteStatus>,
     /// The clock chip.
     pub rtc: RtcState,
+    /// The clock chip's battery.
+    pub rtc_battery: Battery,
+    /// How fast the clock chip runs off, as learned from it, nanoseconds per second; `None` while that takes more days.
+    pub rtc_drift_ppb: Option<i64>,
     /// A time that has certainly passed, UTC microseconds.
     pub floor_us: u64,
     /// A time that waits for the owner's long press, UTC microseconds.

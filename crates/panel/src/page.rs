@@ -4,11 +4,12 @@
 
 use std::fmt::Write as _;
 
-use appliance::screen::{age, count, size, span, troubles};
+use appliance::screen::{age, count, drift, size, span, time_server, troubles, vote};
 use control::status::{
-    BridgeState, DiskCare, MailState, PdsState, RelayStatus, RtcState, SourceState, Status, StorageState,
-    TimeState, TimeStatus,
+    BridgeState, DiskCare, MailState, PdsState, RelayStatus, RtcState, Status, StorageState, TimeState,
+    TimeStatus,
 };
+use platform::Battery;
 use platform::disk::endurance::{EnduranceSource, LifeLeft, YEARS_MAX};
 use platform::disk::health::HealthSource;
 use platform::disk::speed::SpeedVerdict;
@@ -196,18 +197,11 @@ fn time_rows(status: &Status) -> Rows {
     if let Some(why) = &time.why_untrusted {
         rows.push(("Why", why.clone()));
     }
+    if let Some(told) = time.vote {
+        rows.push(("Vote", vote(told)));
+    }
     for source in &time.sources {
-        let says = match (source.answers, source.offset_us) {
-            (SourceState::Unasked, _) => "not asked yet".to_owned(),
-            (SourceState::Silent, _) => "does not answer".to_owned(),
-            (SourceState::Refuses, _) => "declines to be asked".to_owned(),
-            (SourceState::Agrees, Some(offset)) => format!("agrees, {} apart", span(offset.unsigned_abs())),
-            (SourceState::Agrees, None) => "agrees".to_owned(),
-            (SourceState::Disagrees, Some(offset)) => {
-                format!("says another time, {} apart: ignored", span(offset.unsigned_abs()))
-            }
-            (SourceState::Disagrees, None) => "says another time: ignored".to_owned(),
-        };
+        let says = time_server(source);
         rows.push(("Time server", format!("{}: {says}", source.name)));
     }
     let chip = match time.rtc {
@@ -219,9 +213,19 @@ fn time_rows(status: &Status) -> Rows {
         RtcState::Failing => "does not answer".to_owned(),
         RtcState::Stopped => "has stopped; replace its battery".to_owned(),
         RtcState::Implausible => "shows a time that cannot be".to_owned(),
+        RtcState::Unproven => {
+            "was read by this system before the box could; time servers must confirm it".to_owned()
+        }
         _ => "unknown".to_owned(),
     };
-    rows.push(("Clock chip", chip));
+    let learned = time.rtc_drift_ppb.map(|rate_ppb| format!("; {}", drift(rate_ppb))).unwrap_or_default();
+    rows.push(("Clock chip", chip + &learned));
+    match time.rtc_battery {
+        Battery::Low => rows.push(("Its battery", "is nearly empty: replace it soon".to_owned())),
+        Battery::Missing => rows.push(("Its battery", "there is none, or it is empty".to_owned())),
+        Battery::Good => rows.push(("Its battery", "good".to_owned())),
+        Battery::Unknown => {}
+    }
     rows
 }
 

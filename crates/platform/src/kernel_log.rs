@@ -30,6 +30,12 @@ pub enum KernelEvent {
         /// True when it takes no writes any more.
         read_only: bool,
     },
+    /// A driver found that a clock chip had stopped; older ones clear the chip's flag with it (drivers/rtc/rtc-ds1307.c,
+    /// until 6.17).
+    ClockStopped {
+        /// The chip's device (`1-0068`).
+        device: String,
+    },
     /// The supply voltage fell too low (drivers/hwmon/raspberrypi-hwmon.c).
     Undervoltage,
     /// The supply voltage is normal again.
@@ -100,6 +106,9 @@ fn event(text: &str) -> Option<KernelEvent> {
         let device = word_after(text, "EXT4-fs (")?.to_owned();
         return Some(KernelEvent::FileSystemError { device, read_only: true });
     }
+    if let Some((head, _)) = text.split_once(": SET TIME!") {
+        return Some(KernelEvent::ClockStopped { device: head.split(' ').next_back()?.to_owned() });
+    }
     if text.contains("Undervoltage detected!") || text.contains("Under-voltage detected!") {
         return Some(KernelEvent::Undervoltage);
     }
@@ -162,6 +171,13 @@ mod tests {
             wanted
         );
         assert_eq!(said("nvme nvme0: 4/0/0 default/read/poll queues"), None);
+    }
+
+    #[test]
+    fn a_clock_chip_that_a_driver_found_stopped_is_noticed() {
+        let wanted = Some(KernelEvent::ClockStopped { device: "1-0068".to_owned() });
+        assert_eq!(said("rtc-ds1307 1-0068: SET TIME!"), wanted);
+        assert_eq!(said("rtc-ds1307 1-0068: registered as rtc1"), None);
     }
 
     #[test]

@@ -32,6 +32,6 @@ pub use machine::{Machine, MachineReading};
 pub use network::{Link, Network, NetworkState};
 pub use power::{Led, Power, PowerRequest};
 pub use process::{Processes, Watchdog};
-pub use rtc::{Battery, Rtc, RtcReading};
+pub use rtc::{Battery, DriverFirst, Rtc, RtcReading};
 pub use screen::{Frame, Screen};
 pub use time::{Clock, ClockUntrusted, TrustedTime, Untrusted, Verdict};

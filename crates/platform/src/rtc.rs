@@ -1,5 +1,7 @@
 //! The battery-backed clock chip.
 
+use serde::{Deserialize, Serialize};
+
 use crate::DeviceError;
 
 /// One reading of the chip.
@@ -14,12 +16,25 @@ pub struct RtcReading {
     /// True when the chip says that its oscillator stopped since it was set (DS3231 register 0x0F bit 7,
     /// PCF8523 OS bit): the battery died and the time means nothing.
     pub stopped: bool,
+    /// Somebody had the chip before us in this boot and may have cleared that flag; `None` when nobody had.
+    pub driver_first: Option<DriverFirst>,
     /// How its battery is.
     pub battery: Battery,
 }
 
+/// What became of the stop flag when a kernel driver had the chip first: older drivers of the DS3231 clear it when they
+/// find the chip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriverFirst {
+    /// The driver found that the chip had stopped, and said so in the kernel's log.
+    FoundStopped,
+    /// Nobody can tell: the kernel's log does not reach back to the start of the machine, or may not be read.
+    Unknown,
+}
+
 /// The battery of a clock chip.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Battery {
     /// The chip cannot tell (DS3231: an empty one shows as a stopped clock).
     #[default]

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use platform::Rtc;
 use platform::time::ClockControl;
+use platform::{DriverFirst, Rtc};
 use platform_linux::{LinuxClock, LinuxClockControl, LinuxRtc};
 use timeguard::policy::RtcConfig;
 use timeguard::service::{Machine, serve};
@@ -152,6 +152,16 @@ fn devices(boards: &Path, clock: &LinuxClock) -> (Option<Arc<dyn ClockControl>>,
         .ok()
         .map(|control| Arc::new(control) as Arc<dyn ClockControl>);
     let rtc = LinuxRtc::find(board.rtc.as_ref(), clock).map(|rtc| {
+        match rtc.driver_first() {
+            Some(DriverFirst::FoundStopped) => {
+                tracing::warn!("this kernel's driver found that the clock chip had stopped, and cleared its flag");
+            }
+            Some(DriverFirst::Unknown) => tracing::warn!(
+                "this kernel's driver had the clock chip first and may have hidden that it stopped: it counts once time \
+                 servers have confirmed it"
+            ),
+            None => {}
+        }
         let config = RtcConfig::of(rtc.kind());
         (Box::new(rtc) as Box<dyn Rtc>, config)
     });

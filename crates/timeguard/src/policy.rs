@@ -5,6 +5,7 @@
 //! far behind is repaired by waiting. So forward steps need more evidence than backward ones.
 
 mod chip;
+mod drift;
 mod given;
 mod leap;
 mod source;
@@ -25,7 +26,8 @@ use control::status::TimeState;
 use platform::time::{BootId, TRUST_BOUND_US, VERDICT_LIFE_NS, Verdict};
 
 pub use chip::RtcConfig;
-use chip::{Chip, ChipEvidence};
+use chip::{Chip, ChipEvidence, ChipNeed};
+pub use drift::RtcDrift;
 pub use leap::Leap;
 use leap::LeapPlan;
 use source::Source;
@@ -140,7 +142,7 @@ impl Guard {
         let source = |(id, server): (usize, &Server)| Source::new(id, server.clone(), poll_s);
         let sources: Vec<Source> = config.servers.iter().enumerate().map(source).collect();
         let floor_us = to_i64(config.saved.floor_us.max(config.build_us));
-        let chip = Chip::new(config.rtc, config.build_us, config.saved.rtc_set_us);
+        let chip = Chip::new(config.rtc, config.build_us, &config.saved, boot_id);
         Self {
             boot_id,
             config,
@@ -199,7 +201,7 @@ impl Guard {
                 }
             }
             Input::Chip(reading) => self.chip_was_read(reading, now),
-            Input::ChipSet(set_us) => self.chip_was_set(set_us, &mut actions),
+            Input::ChipSet(set_us) => self.chip_was_set(set_us, now, &mut actions),
             Input::Certificates(Some(window)) => {
                 self.certificates = Some((now.boottime_ns, window));
                 self.certificates_failed = 0;
@@ -221,6 +223,8 @@ impl Guard {
         self.ask(now, &mut actions);
         self.discipline(now, &mut actions);
         self.speak(now, &mut actions);
+        // After the verdict: the chip is set by it.
+        self.keep(now, &mut actions);
         actions
     }
 
@@ -316,12 +320,29 @@ impl Guard {
         }
     }
 
-    fn chip_was_set(&mut self, set_us: Option<i64>, actions: &mut Vec<Action>) {
+    fn chip_was_set(&mut self, set_us: Option<i64>, now: Moment, actions: &mut Vec<Action>) {
         self.chip.was_set(set_us);
         if let Some(set_us) = set_us {
             self.config.saved.rtc_set_us = u64::try_from(set_us).ok();
+            self.config.saved.rtc_set_boot = Some(self.boot_id);
+            self.config.saved.rtc_drift = self.chip.drift();
+            // The floor goes with it: one write the fewer.
+            self.raise_floor(now);
             actions.push(Action::Save(self.config.saved));
         }
+    }
+
+    /// Takes the trusted time as the floor. Only a majority may raise it: a chip that is ahead would shut the honest out for
+    /// ever.
+    fn raise_floor(&mut self, now: Moment) {
+        let Some(estimate) = self.trusted_estimate(now).filter(|_| self.state == TimeState::Synced) else {
+            return;
+        };
+        let steady_us = self.steady_us(now);
+        let unix_us = estimate.unix_us(steady_us);
+        self.saved_us = Some(unix_us);
+        self.floor_us = unix_us.saturating_sub_unsigned(estimate.bound_at(steady_us)).max(self.floor_us);
+        self.config.saved.floor_us = u64::try_from(self.floor_us).unwrap_or_default();
     }
 
     /// Counts the votes and acts on them.
@@ -446,7 +467,7 @@ impl Guard {
         }
     }
 
-    /// Brings the kernel's clock to the estimate, and keeps floor and chip.
+    /// Brings the kernel's clock to the estimate.
     fn discipline(&mut self, now: Moment, actions: &mut Vec<Action>) {
         let Some(estimate) = self.trusted_estimate(now) else { return };
         let steady_us = self.steady_us(now);
@@ -465,19 +486,25 @@ impl Guard {
             self.timeline.begin_slew(now.boottime_ns, off_us.saturating_neg());
             actions.push(Action::Slew(off_us.saturating_neg()));
         }
-        // Only a majority may raise the floor: a chip that is ahead would shut the honest out for ever.
-        if self.state != TimeState::Synced {
+    }
+
+    /// Keeps floor and chip, both by a majority alone.
+    fn keep(&mut self, now: Moment, actions: &mut Vec<Action>) {
+        let Some(estimate) = self.trusted_estimate(now).filter(|_| self.state == TimeState::Synced) else {
             return;
-        }
-        let bound_us = estimate.bound_at(steady_us);
-        if self.chip.wants_setting(unix_us, steady_us, bound_us) {
-            actions.push(Action::SetChip);
+        };
+        let steady_us = self.steady_us(now);
+        let unix_us = estimate.unix_us(steady_us);
+        match self.chip.needs(&estimate, steady_us) {
+            ChipNeed::Nothing => {}
+            ChipNeed::Reading => {
+                self.chip_asked_ns = Some(now.boottime_ns);
+                actions.push(Action::ReadChip);
+            }
+            ChipNeed::Setting => actions.push(Action::SetChip),
         }
         if self.saved_us.is_none_or(|saved_us| unix_us.saturating_sub(saved_us) >= SAVE_US) {
-            self.saved_us = Some(unix_us);
-            let floor_us = unix_us.saturating_sub_unsigned(bound_us).max(self.floor_us);
-            self.floor_us = floor_us;
-            self.config.saved.floor_us = u64::try_from(floor_us).unwrap_or_default();
+            self.raise_floor(now);
             actions.push(Action::Save(self.config.saved));
         }
     }

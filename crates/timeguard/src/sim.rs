@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use control::TimeStatus;
+use platform::board::RtcChip;
 use platform::sim::{Random, SimClock, SimNtpFault, SimNtpReply, SimNtpServer, SimRtc};
 use platform::time::{BootClock, Verdict, VerdictCell, VerdictSource};
 use platform::{Clock, Rtc};
@@ -90,7 +91,7 @@ impl SimWorld {
             .collect();
         let servers = honest.iter().map(|fault| SimNtpServer::new(fault.clone(), random.bits())).collect();
         let started_us = u64::try_from(clock.true_us()).unwrap_or_default().saturating_sub(OFF_US);
-        let saved = Saved { floor_us: started_us, rtc_set_us: Some(started_us) };
+        let saved = Saved { floor_us: started_us, rtc_set_us: Some(started_us), ..Saved::default() };
         let words = Words { saved: Mutex::new(saved), ..Words::default() };
         let (commands, waiting) = mpsc::channel(COMMANDS_MAX);
         Self {
@@ -205,7 +206,7 @@ impl SimWorld {
             servers: servers.collect(),
             build_us: saved.floor_us,
             saved,
-            rtc: Some(RtcConfig { drift_ppb: 5_000 }),
+            rtc: Some(RtcConfig::of(RtcChip::Ds3231)),
             may_set_clock: true,
             poll_s: 16,
         }

@@ -22,7 +22,7 @@ use crate::front::presence::DeedPage;
 pub use codes::{ASK_MS, CodeDesk, CodePage, SHOW_MS, draw_code};
 pub use trouble::{Kind, TITLE_COLUMNS, Trouble, troubles};
 pub use view::{BLANK_AFTER_MS, Event, RETURN_AFTER_MS, Shown, View};
-pub use words::{age, count, size, span};
+pub use words::{age, count, drift, size, span, time_server, vote};
 
 /// A page of the screen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use control::request::Deed;
 use control::status::{
     PdsState, RelayState, RelayStatus, RtcState, SourceState, Status, TimeState, TimeStatus,
 };
+use platform::Battery;
 use platform::screen::Frame;
 
 use super::canvas::{Canvas, HEIGHT, Ink, Letters, WIDTH};
@@ -286,11 +287,14 @@ pub(crate) fn time(status: &Status) -> Frame {
     let servers = format!("{agree} of {} servers agree", time.sources.len());
     small(&mut canvas, BELOW_LARGE + LINE_PITCH, &servers);
     let chip = match time.rtc {
+        RtcState::Running { .. } if time.rtc_battery == Battery::Low => "Chip battery is low",
+        RtcState::Running { .. } if time.rtc_battery == Battery::Missing => "Chip has no battery",
         RtcState::Running { .. } => "Clock chip runs",
         RtcState::Absent => "No clock chip",
         RtcState::Failing => "Clock chip fails",
         RtcState::Stopped => "Clock chip stopped",
         RtcState::Implausible => "Clock chip is wrong",
+        RtcState::Unproven => "Clock chip unproven",
         _ => "Clock chip unknown",
     };
     small(&mut canvas, BELOW_LARGE + 2 * LINE_PITCH, chip);

@@ -9,10 +9,10 @@ use control::status::{
     SourceState, SourceStatus, StorageState, TimeState,
 };
 use control::{PdsStatus, StorageStatus, SystemStatus, TimeStatus};
-use platform::DiskKind;
 use platform::disk::endurance::{EnduranceSource, LifeLeft};
 use platform::disk::health::Health;
 use platform::disk::speed::WriteSpeed;
+use platform::{Battery, DiskKind};
 
 use super::*;
 
@@ -202,6 +202,11 @@ fn clock_troubles_say_what_to_do() {
     all_servers(&mut silent, SourceState::Silent);
     compare("trouble-no-server", Page::Trouble(0), &silent);
 
+    let mut weak = well();
+    clock(&mut weak).rtc_battery = Battery::Low;
+    compare("time-battery-low", Page::Time, &weak);
+    compare("trouble-clock-battery", Page::Trouble(0), &weak);
+
     let mut liar = simulated();
     clock(&mut liar).sources[0].answers = SourceState::Disagrees;
     compare("trouble-liar", Page::Trouble(0), &liar);
@@ -364,6 +369,7 @@ fn every_advice_of_our_own_fits_the_screen() {
     pds(&mut status).repos_to_repair = 12;
     pds(&mut status).mail = MailState::Fails { why: String::new() };
     clock(&mut status).rtc = RtcState::Stopped;
+    clock(&mut status).rtc_battery = Battery::Low;
     clock(&mut status).sources[0].answers = SourceState::Disagrees;
     status.system.slowed_by_heat = Some(true);
     let mut all = troubles(&Status::default());

@@ -6,6 +6,7 @@ use control::status::{
     BridgeState, ChildState, MailState, PdsState, RelayState, RtcState, SourceState, Status, StorageState,
     StorageStatus, TimeState,
 };
+use platform::Battery;
 use platform::disk::speed::SpeedVerdict;
 
 use control::placement::Placement;
@@ -73,6 +74,8 @@ pub enum Kind {
     TimeServerLies,
     /// The clock chip has lost its time or does not answer.
     ClockChipStopped,
+    /// The clock chip's battery is nearly empty.
+    ClockBatteryLow,
     /// The mail server could not be used: codes do not reach their owners.
     MailFails,
     /// Room is running out.
@@ -298,6 +301,15 @@ fn time(status: &Status, found: &mut Vec<Trouble>) {
         });
     }
     chip(&time.rtc, found);
+    if time.rtc_battery == Battery::Low {
+        found.push(Trouble {
+            kind: Kind::ClockBatteryLow,
+            title: "CLOCK BATTERY LOW",
+            advice:
+                "Replace the battery of the clock chip soon. Without it a start without network has no time."
+                    .to_owned(),
+        });
+    }
 }
 
 /// The network, and the first relay that has something to say. No relay can be reached without a network.

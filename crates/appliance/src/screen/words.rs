@@ -2,6 +2,7 @@
 //!
 //! Pure functions from values to short ASCII text; nothing here draws or reads a clock.
 
+use control::status::{SourceState, SourceStatus, VoteStatus};
 use platform::disk::endurance::{LifeLeft, YEARS_MAX};
 
 /// Stands for "cut off here". The screen's fonts are ASCII; the canvas draws this character as three dots in one cell.
@@ -24,6 +25,34 @@ pub fn size(bytes: u64) -> String {
         }
     }
     format!("{bytes} bytes")
+}
+
+/// Says how a time server stands, after its name: `agrees, 2 ms apart`.
+pub fn time_server(source: &SourceStatus) -> String {
+    let apart = source.offset_us.map(|offset| format!(", {} apart", span(offset.unsigned_abs())));
+    let apart = apart.unwrap_or_default();
+    match source.answers {
+        SourceState::Unasked => "not asked yet".to_owned(),
+        SourceState::Silent => "does not answer".to_owned(),
+        SourceState::Refuses => "declines to be asked".to_owned(),
+        SourceState::Agrees => format!("agrees{apart}"),
+        SourceState::Disagrees => format!("says another time{apart}: ignored"),
+    }
+}
+
+/// Says how a vote about the time stands: `4 of 5 agree`, `2 of 4 agree, 3 must`.
+pub fn vote(vote: VoteStatus) -> String {
+    let VoteStatus { agreeing, voters, needed } = vote;
+    let must = if agreeing < needed { format!(", {needed} must") } else { String::new() };
+    format!("{agreeing} of {voters} agree{must}")
+}
+
+/// Says what a clock chip gains or loses in a week: `gains 0.6 s a week`.
+pub fn drift(rate_ppb: i64) -> String {
+    const WEEK_S: u64 = 7 * 86_400;
+    let tenths = rate_ppb.unsigned_abs().saturating_mul(WEEK_S) / 100_000_000;
+    let verb = if rate_ppb < 0 { "loses" } else { "gains" };
+    format!("{verb} {}.{} s a week", tenths / 10, tenths % 10)
 }
 
 /// Writes how long ago something was, in the largest whole unit: `just now`, `3 min ago`, `2 days ago`.
@@ -141,6 +170,20 @@ mod tests {
         assert_eq!(size(1_500_000), "1.5 MB");
         assert_eq!(size(64_000_000_000), "64 GB");
         assert_eq!(size(1_999_000_000_000), "1.9 TB");
+    }
+
+    #[test]
+    fn clocks_and_votes_are_told_in_words() {
+        assert_eq!(drift(1_000), "gains 0.6 s a week");
+        assert_eq!(drift(-20_000), "loses 12.0 s a week");
+        assert_eq!(vote(VoteStatus { agreeing: 4, voters: 5, needed: 3 }), "4 of 5 agree");
+        assert_eq!(vote(VoteStatus { agreeing: 2, voters: 4, needed: 3 }), "2 of 4 agree, 3 must");
+        let liar = SourceStatus {
+            answers: SourceState::Disagrees,
+            offset_us: Some(-7_200_000_000),
+            ..SourceStatus::default()
+        };
+        assert_eq!(time_server(&liar), "says another time, 2 h apart: ignored");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! It reports; whether a chip is believed is the time guard's to decide (`timeguard::policy`).
 
 mod date;
+mod driver_first;
 mod ds3231;
 mod edge;
 mod i2c;
@@ -15,9 +16,9 @@ use std::time::Duration;
 
 use platform::board::{RtcChip, RtcWiring};
 use platform::time::BootClock;
-use platform::{DeviceError, Rtc, RtcReading};
+use platform::{DeviceError, DriverFirst, KernelLog, Rtc, RtcReading};
 
-use crate::LinuxClock;
+use crate::{LinuxClock, LinuxKernelLog};
 use ds3231::Ds3231;
 use edge::{Chip, Pace, Reading};
 use i2c::I2cRegisters;
@@ -44,6 +45,7 @@ pub struct LinuxRtc {
     chip: Box<dyn Chip>,
     kind: RtcChip,
     clock: LinuxClock,
+    driver_first: Option<DriverFirst>,
 }
 
 impl LinuxRtc {
@@ -54,7 +56,14 @@ impl LinuxRtc {
     #[must_use]
     pub fn find(wiring: Option<&RtcWiring>, clock: &LinuxClock) -> Option<Self> {
         let (kind, chip) = find_chip(wiring, Path::new("/sys/class/rtc"), Path::new("/dev"))?;
-        Some(Self { chip, kind, clock: clock.clone() })
+        let driver_first = wiring.filter(|_| kind == RtcChip::Ds3231).and_then(had_before);
+        Some(Self { chip, kind, clock: clock.clone(), driver_first })
+    }
+
+    /// Tells whether a kernel driver had the chip first in this boot and may have hidden that it stopped.
+    #[must_use]
+    pub fn driver_first(&self) -> Option<DriverFirst> {
+        self.driver_first
     }
 
     /// Tells what sort of chip it is.
@@ -75,6 +84,7 @@ impl Rtc for LinuxRtc {
                 boottime_ns: edge.boottime_ns,
                 uncertainty_us: edge.uncertainty_ns.div_ceil(1_000),
                 stopped: false,
+                driver_first: self.driver_first,
                 battery,
             },
             Reading::Stopped { unix_s } => RtcReading {
@@ -82,6 +92,7 @@ impl Rtc for LinuxRtc {
                 boottime_ns: self.clock.boottime_ns(),
                 uncertainty_us: 1_000_000,
                 stopped: true,
+                driver_first: self.driver_first,
                 battery,
             },
         })
@@ -91,7 +102,10 @@ impl Rtc for LinuxRtc {
         let now_ns = i64::try_from(self.clock.boottime_ns()).unwrap_or(i64::MAX);
         let utc_minus_boottime_ns = unix_us.saturating_mul(1_000).saturating_sub(now_ns);
         edge::set(self.chip.as_mut(), &mut RealPace(&self.clock), utc_minus_boottime_ns)
-            .map_err(|source| DeviceError::new(DEVICE, "set the time", source))
+            .map_err(|source| DeviceError::new(DEVICE, "set the time", source))?;
+        // From here on the flag is what we left.
+        self.driver_first = None;
+        Ok(())
     }
 }
 
@@ -126,6 +140,14 @@ fn find_chip(wiring: Option<&RtcWiring>, class: &Path, dev: &Path) -> Option<(Rt
             let hides = HIDING_DRIVERS.iter().any(|driver| name.starts_with(driver));
             (!hides).then(|| open(RtcChip::Other, folder, dev))?.map(|chip| (RtcChip::Other, chip))
         })
+    })
+}
+
+/// Tells whether a driver had the DS3231 of a board before us.
+fn had_before(wiring: &RtcWiring) -> Option<DriverFirst> {
+    let bus = Path::new(wiring.bus.as_deref()?);
+    driver_first::driver_first(Path::new("/sys/bus/i2c/devices"), bus, wiring.address?, || {
+        LinuxKernelLog::open().map(|log| Box::new(log) as Box<dyn KernelLog>)
     })
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{SimClock, out_of_order};
 use crate::time::BootClock;
-use crate::{Battery, DeviceError, Rtc, RtcReading};
+use crate::{Battery, DeviceError, DriverFirst, Rtc, RtcReading};
 
 /// A simulated chip; clones are the same chip.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ struct Inner {
     uncertainty_us: u64,
     stopped: bool,
     dead: bool,
+    driver_first: Option<DriverFirst>,
+    battery: Battery,
     /// How often it was set.
     sets: u64,
 }
@@ -39,6 +41,8 @@ impl SimRtc {
             uncertainty_us: 10_000,
             stopped: false,
             dead: false,
+            driver_first: None,
+            battery: Battery::Unknown,
             sets: 0,
         };
         Self { clock, inner: Arc::new(Mutex::new(inner)) }
@@ -80,6 +84,16 @@ impl SimRtc {
         self.lock().dead = dead;
     }
 
+    /// Lets a driver have had it before, in this boot.
+    pub fn set_driver_first(&self, driver_first: Option<DriverFirst>) {
+        self.lock().driver_first = driver_first;
+    }
+
+    /// Sets how its battery is.
+    pub fn set_battery(&self, battery: Battery) {
+        self.lock().battery = battery;
+    }
+
     /// Counts how often it was set.
     #[must_use]
     pub fn sets(&self) -> u64 {
@@ -111,7 +125,8 @@ impl Rtc for SimRtc {
             boottime_ns,
             uncertainty_us: inner.uncertainty_us,
             stopped: inner.stopped,
-            battery: Battery::Unknown,
+            driver_first: inner.driver_first,
+            battery: inner.battery,
         })
     }
 

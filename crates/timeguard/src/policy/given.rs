@@ -59,10 +59,12 @@ impl Guard {
         if floor_us <= build_us.saturating_add(FLOOR_OVER_BUILD_US) {
             self.floor_us = self.floor_us.max(floor_us);
         }
+        self.chip.remember(&saved, self.boot_id);
         if self.config.saved.rtc_set_us.is_none() {
             self.config.saved.rtc_set_us = saved.rtc_set_us;
-            self.chip.remember(saved.rtc_set_us);
+            self.config.saved.rtc_set_boot = saved.rtc_set_boot;
         }
+        self.config.saved.rtc_drift = self.chip.drift();
         self.config.saved.floor_us = u64::try_from(self.floor_us).unwrap_or_default();
         // A chip that was believed before its past was known may be behind it.
         let steady_us = self.steady_us(now);
@@ -191,13 +193,15 @@ mod tests {
     #[test]
     fn a_chip_behind_a_late_memory_is_no_longer_believed() {
         let mut guard = guard(4);
-        guard.config.rtc = Some(RtcConfig { drift_ppb: 5_000 });
-        guard.chip = super::super::Chip::new(guard.config.rtc, guard.config.build_us, None);
+        guard.config.rtc = Some(RtcConfig::of(platform::board::RtcChip::Ds3231));
+        let (build_us, boot_id) = (guard.config.build_us, guard.boot_id);
+        guard.chip = super::super::Chip::new(guard.config.rtc, build_us, &Saved::default(), boot_id);
         let reading = platform::RtcReading {
             unix_us: NOW_US,
             boottime_ns: 0,
             uncertainty_us: 1_000,
             stopped: false,
+            driver_first: None,
             battery: platform::Battery::Unknown,
         };
         guard.handle(Input::Chip(Some(reading)), at(0));

@@ -1,6 +1,7 @@
 //! Longer stories: what a box goes through in a day.
 
 use control::status::{RtcState, SourceState, TimeState};
+use platform::DriverFirst;
 use platform::sim::{Random, SimNtpFault};
 
 use super::{Input, Moment};
@@ -125,6 +126,88 @@ fn the_floor_and_the_chip_are_kept_cheaply() {
     assert!(i64::try_from(*floors.last().unwrap()).unwrap() <= world.true_us());
     assert!((1..=2).contains(&world.chip.sets()));
     assert!(matches!(status(&world).rtc, RtcState::Running { .. }));
+}
+
+/// A box whose chip runs off by 4 ppm is on for some days, and off for 17; then no server answers.
+fn seventeen_days_off(days_on: i64) -> World {
+    let mut world = World::new(Setup::default());
+    world.chip.set_drift_ppb(4_000);
+    world.pass(days_on * DAY_US + HOUR_US);
+    world.silence();
+    world.switch_off(17 * DAY_US);
+    world.pass(10 * SECOND_US);
+    assert_eq!(world.guard.state(), TimeState::Rtc);
+    world
+}
+
+#[test]
+fn a_learned_drift_lets_the_chip_be_trusted_for_longer_and_holds_its_bound() {
+    let world = seventeen_days_off(6);
+    let drift = world.saved.last().unwrap().rtc_drift.unwrap();
+    assert!(drift.rate_ppb.abs_diff(4_000) < 500, "{drift:?}");
+    // 5.9 s ahead by itself; `pass` has checked the bound.
+    assert!(world.error_us().unwrap().abs() < SECOND_US, "{:?}", world.error_us());
+    // 17 days at 5 ppm are 7.3 s: too much without what was learned.
+    let stranger = seventeen_days_off(1);
+    assert!(stranger.now().is_none());
+    assert!(stranger.refusals.last().unwrap().contains("may be wrong by"));
+}
+
+#[test]
+fn somebody_who_sets_the_chip_takes_the_learned_drift_away() {
+    let mut world = World::new(Setup::default());
+    world.pass(5 * DAY_US);
+    assert!(world.saved.last().unwrap().rtc_drift.unwrap().is_settled());
+    world.chip.jump(-2 * HOUR_US);
+    world.pass(2 * DAY_US);
+    assert!(world.saved.last().unwrap().rtc_drift.is_none_or(|drift| !drift.is_settled()));
+    assert!(status(&world).rtc_drift_ppb.is_none());
+}
+
+#[test]
+fn a_chip_that_a_driver_had_first_counts_once_it_is_set() {
+    for (driver_first, shown) in
+        [(DriverFirst::FoundStopped, RtcState::Stopped), (DriverFirst::Unknown, RtcState::Unproven)]
+    {
+        let mut world = World::new(Setup::default());
+        world.chip.set_driver_first(Some(driver_first));
+        world.silence();
+        world.pass(60 * SECOND_US);
+        assert_eq!((world.guard.state(), status(&world).rtc), (TimeState::Unknown, shown));
+        assert!(world.now().is_none());
+        world.lie(0, 0);
+        world.pass(10 * SECOND_US);
+        assert_eq!((world.guard.state(), world.chip.sets()), (TimeState::Synced, 1));
+        // The driver still has it: what we have set in this boot we know.
+        world.silence();
+        world.pass(HOUR_US);
+        assert!(matches!(status(&world).rtc, RtcState::Running { .. }));
+        assert_eq!(world.guard.state(), TimeState::Holdover);
+    }
+}
+
+#[test]
+fn the_battery_of_the_chip_is_told() {
+    use platform::Battery;
+    let mut world = World::new(Setup::default());
+    world.chip.set_battery(Battery::Low);
+    world.pass(5 * SECOND_US);
+    assert_eq!(status(&world).rtc_battery, Battery::Low);
+    world.chip.set_battery(Battery::Good);
+    world.pass(2 * DAY_US);
+    assert_eq!(status(&world).rtc_battery, Battery::Good, "it is read once a day");
+}
+
+#[test]
+fn the_votes_are_told_won_or_not() {
+    let votes = |world: &World| status(world).vote.map(|vote| (vote.agreeing, vote.voters, vote.needed));
+    let mut world = World::new(Setup { chip: false, ..Setup::default() });
+    assert_eq!(votes(&world), None);
+    world.pass(5 * SECOND_US);
+    assert_eq!(votes(&world), Some((4, 4, 3)));
+    world.lie(2, HOUR_US);
+    world.pass(5 * SECOND_US);
+    assert_eq!(votes(&world), Some((2, 4, 3)));
 }
 
 #[test]

@@ -81,6 +81,7 @@ fn a_stopped_chip() {
             boottime_ns,
             uncertainty_us: 0,
             stopped: true,
+            driver_first: None,
             battery: platform::Battery::Unknown,
         };
         world.feed(Input::Chip(Some(reading)));

@@ -1,9 +1,9 @@
 //! What goes into the policy and what comes out.
 
-use platform::time::Verdict;
+use platform::time::{BootId, Verdict};
 use serde::{Deserialize, Serialize};
 
-use super::{Leap, RtcConfig};
+use super::{Leap, RtcConfig, RtcDrift};
 
 /// The clocks at the moment of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +28,16 @@ pub const GIVEN_OPERATOR: &str = "dhcp";
 
 /// What the guard keeps across restarts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Saved {
     /// A time that has certainly passed, UTC microseconds.
     pub floor_us: u64,
     /// When the chip was last set by the guard, UTC microseconds.
     pub rtc_set_us: Option<u64>,
+    /// The boot in which that was.
+    pub rtc_set_boot: Option<BootId>,
+    /// How fast the chip runs off, as learned.
+    pub rtc_drift: Option<RtcDrift>,
 }
 
 /// What the guard is told at its start.

@@ -1,8 +1,10 @@
 //! The guard as pages show it.
 
 use control::TimeStatus;
-use control::status::SourceStatus;
+use control::status::{SourceStatus, VoteStatus};
 
+use super::drift::RtcDrift;
+use super::vote::Tally;
 use super::{Guard, Moment};
 
 impl Guard {
@@ -42,9 +44,24 @@ impl Guard {
             error_bound_us: believed.map(|estimate| estimate.bound_at(steady_us)),
             why_untrusted,
             sources: sources.collect(),
+            vote: self.vote_status(steady_us),
             rtc: self.chip.state(agreed_us),
+            rtc_battery: self.chip.battery(),
+            rtc_drift_ppb: self.chip.drift().filter(RtcDrift::is_settled).map(|drift| drift.rate_ppb),
             floor_us: u64::try_from(self.floor_us).unwrap_or_default(),
             asks_owner_us: self.candidate_us(steady_us),
         }
+    }
+
+    /// Tells how the votes stand; `None` while nobody has voted.
+    fn vote_status(&self, steady_us: i64) -> Option<VoteStatus> {
+        let (votes, awaited) = self.votes(steady_us);
+        let tally = Tally::of(&votes, awaited);
+        let count = |operators: usize| u64::try_from(operators).unwrap_or(u64::MAX);
+        (!votes.is_empty()).then(|| VoteStatus {
+            agreeing: count(tally.agreeing),
+            voters: count(tally.voters),
+            needed: count(tally.needed()),
+        })
     }
 }

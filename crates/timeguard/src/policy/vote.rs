@@ -91,37 +91,66 @@ impl Ballot {
     }
 }
 
-/// Counts the votes; `None` unless a strict majority of the voters, and at least three, share a time.
-///
-/// `awaited` are operators that were asked for the first time and may still answer: they count as voters, so that the
-/// quickest do not decide before the others have spoken.
+/// How the votes stand, won or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Operators in the largest crowd that shares a time.
+    pub(crate) agreeing: usize,
+    /// Operators that voted, or may do so in a moment.
+    pub(crate) voters: usize,
+    /// The earliest time that the crowd shares.
+    lo: Option<i64>,
+}
+
+impl Tally {
+    /// Finds the largest crowd.
+    ///
+    /// `awaited` are operators that were asked for the first time and may still answer: they count as voters, so that the
+    /// quickest do not decide before the others have spoken.
+    pub(crate) fn of(votes: &[Vote], awaited: usize) -> Self {
+        // The largest crowd stands at some interval's low end: there it begins to share. There are a handful of
+        // operators, so each end is tried.
+        let crowd_at = |lo: i64| votes.iter().filter(|vote| vote.is_for(lo)).count();
+        let largest = intervals(votes)
+            .map(|at| (crowd_at(at.lo), at.lo))
+            .max_by_key(|(crowd, lo)| (*crowd, std::cmp::Reverse(*lo)));
+        Self {
+            agreeing: largest.map_or(0, |(crowd, _)| crowd),
+            voters: votes.len() + awaited,
+            lo: largest.map(|(_, lo)| lo),
+        }
+    }
+
+    /// Gives how many must agree: more than half of the voters, and three at least.
+    pub(crate) fn needed(&self) -> usize {
+        AGREEING_MIN.max(self.voters / 2 + 1)
+    }
+}
+
+fn intervals(votes: &[Vote]) -> impl Iterator<Item = Interval> {
+    votes.iter().filter_map(|vote| match vote {
+        Vote::For(interval) => Some(*interval),
+        Vote::Split => None,
+    })
+}
+
+/// Counts the votes; `None` unless a strict majority of the voters, and at least three, share a time. For `awaited` see
+/// [`Tally::of`].
 pub(crate) fn count(votes: &[Vote], awaited: usize) -> Option<Ballot> {
-    let voters = votes.len() + awaited;
-    let intervals: Vec<Interval> = votes
-        .iter()
-        .filter_map(|vote| match vote {
-            Vote::For(interval) => Some(*interval),
-            Vote::Split => None,
-        })
-        .collect();
-    // The largest crowd stands at some interval's low end: there it begins to share, and its smallest high end is
-    // where it stops. There are a handful of operators, so each end is tried.
-    let (agreeing, lo) = intervals
-        .iter()
-        .map(|at| (intervals.iter().filter(|interval| interval.contains(at.lo)).count(), at.lo))
-        .max_by_key(|(crowd, lo)| (*crowd, std::cmp::Reverse(*lo)))?;
-    if agreeing < AGREEING_MIN || agreeing * 2 <= voters {
+    let tally = Tally::of(votes, awaited);
+    let (agreeing, voters, lo) = (tally.agreeing, tally.voters, tally.lo?);
+    if agreeing < tally.needed() {
         return None;
     }
-    let mut crowd: Vec<Interval> = intervals.into_iter().filter(|interval| interval.contains(lo)).collect();
+    let mut crowd: Vec<Interval> = intervals(votes).filter(|interval| interval.contains(lo)).collect();
+    // The crowd stops sharing at its smallest high end.
     let hi = crowd.iter().map(|interval| interval.hi).min()?;
     let offset_us = lo.midpoint(hi);
     // More than half of all voters, tightest first: one of them is honest unless the honest are a minority.
     crowd.sort_by_key(|interval| interval.width());
-    let enough = AGREEING_MIN.max(voters / 2 + 1);
     let bound_us = crowd
         .iter()
-        .take(enough)
+        .take(tally.needed())
         .map(|interval| interval.hi.abs_diff(offset_us).max(interval.lo.abs_diff(offset_us)))
         .max()?;
     Some(Ballot { offset_us, bound_us, agreeing, voters })

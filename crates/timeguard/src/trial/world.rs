@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use platform::Rtc;
+use platform::board::RtcChip;
 use platform::sim::{SimClock, SimNtpFault, SimNtpReply, SimNtpServer, SimRtc};
 use platform::time::{BootClock, ClockControl, VerdictCell};
 use platform::{Clock, TrustedTime};
@@ -55,6 +56,7 @@ pub struct World {
     pub looks_at_certificates: u32,
     /// True UTC may be shifted against the simulated counter by leap seconds, microseconds.
     pub leapt_us: i64,
+    config: Config,
     cell: Arc<VerdictCell>,
     reader: Clock,
     arrivals: Vec<(i64, Arrival)>,
@@ -103,18 +105,19 @@ impl World {
         let config = Config {
             servers: names,
             build_us: floor_us,
-            saved: Saved { floor_us, rtc_set_us: Some(floor_us) },
-            rtc: setup.chip.then_some(RtcConfig { drift_ppb: 5_000 }),
+            saved: Saved { floor_us, rtc_set_us: Some(floor_us), ..Saved::default() },
+            rtc: setup.chip.then(|| RtcConfig::of(RtcChip::Ds3231)),
             may_set_clock: setup.may_set_clock,
             poll_s: 64,
         };
         let servers = sim_servers(setup.servers, setup.seed);
         let cell = Arc::new(VerdictCell::default());
-        let guard = Guard::new(config, clock.boot_id(), moment(&clock));
+        let guard = Guard::new(config.clone(), clock.boot_id(), moment(&clock));
         Self {
             chip: SimRtc::new(clock.clone()),
             servers,
             guard,
+            config,
             certificates: None,
             certificates_after_us: 800_000,
             may_step: true,
@@ -193,6 +196,20 @@ impl World {
             }
             check(self);
         }
+    }
+
+    /// Switches the box off for a while, and on again: only the chip and what was saved remain.
+    pub fn switch_off(&mut self, span_us: i64) {
+        self.arrivals.clear();
+        self.cell.refuse("switched off".to_owned());
+        self.advance_to(self.clock.true_us() + span_us);
+        self.next_tick_us = self.clock.true_us();
+        self.clock.set_realtime_us(0);
+        let saved = self.saved.last().copied().unwrap_or(self.config.saved);
+        // The simulated boot goes on; for the guard it is another.
+        let saved = Saved { rtc_set_boot: None, ..saved };
+        let config = Config { saved, ..self.config.clone() };
+        self.guard = Guard::new(config, self.clock.boot_id(), moment(&self.clock));
     }
 
     fn advance_to(&self, true_us: i64) {
