@@ -28,6 +28,13 @@ pub enum Behaviour {
         /// Leap indicator, 0 to 3.
         leap: u8,
     },
+    /// It is ahead by so many microseconds and announces a leap second, which it inserts when its UTC comes to `at_us`.
+    Leaps {
+        /// Microseconds.
+        ahead_us: i64,
+        /// The end of a month, microseconds since 1970.
+        at_us: i64,
+    },
     /// Honest, but every second question is not answered, and every other answer is an hour ahead.
     Flaps,
     /// It does not answer.
@@ -120,9 +127,14 @@ fn answer(question: &[u8], behaviour: Behaviour, number: u64, utc: Utc) -> Optio
         Behaviour::Silent => return None,
         Behaviour::Flaps if number.is_multiple_of(2) => return None,
         Behaviour::Flaps if number % 4 == 3 => ahead_us = 3_600_000_000,
-        Behaviour::Flaps => {}
+        Behaviour::Flaps | Behaviour::Leaps { .. } => {}
         Behaviour::Kiss(letters) => (leap, stratum, reference) = (3, 0, letters),
         Behaviour::Time { ahead_us: told_us, leap: told } => (ahead_us, leap) = (told_us, told & 3),
+    }
+    if let Behaviour::Leaps { ahead_us: told_us, at_us } = behaviour {
+        let has_leapt = utc.us().saturating_add(told_us) >= at_us;
+        ahead_us = told_us - if has_leapt { 1_000_000 } else { 0 };
+        leap = u8::from(!has_leapt);
     }
     let received_us = utc.us().saturating_add(ahead_us);
     // Leap, version 4, mode 4 (server); stratum; poll; precision of a microsecond.
@@ -173,6 +185,11 @@ mod tests {
         server.tell(Behaviour::Time { ahead_us: 3_600_000_000, leap: 1 });
         let ahead = ask().unwrap();
         assert!(ahead[40..44] >= stamp(3_601_000_000)[..4] && ahead[0] >> 6 == 1);
+        server.tell(Behaviour::Leaps { ahead_us: 0, at_us: 600_000_000 });
+        assert_eq!(ask().unwrap()[0] >> 6, 1, "it is to come");
+        server.tell(Behaviour::Leaps { ahead_us: 3_600_000_000, at_us: 3_600_000_000 });
+        let leapt = ask().unwrap();
+        assert!(leapt[40..44] >= stamp(3_600_000_000)[..4] && leapt[0] >> 6 == 0);
         server.tell(Behaviour::Kiss(*b"DENY"));
         let kiss = ask().unwrap();
         assert_eq!((kiss[1], &kiss[12..16]), (0, b"DENY".as_slice()));

@@ -8,6 +8,7 @@ mod chip;
 mod drift;
 mod given;
 mod leap;
+mod looks;
 mod source;
 mod timeline;
 mod types;
@@ -30,6 +31,7 @@ use chip::{Chip, ChipEvidence, ChipNeed};
 pub use drift::RtcDrift;
 pub use leap::Leap;
 use leap::LeapPlan;
+use looks::CertificateLooks;
 use source::Source;
 use timeline::{Estimate, Timeline, to_i64};
 pub use timeline::{OSCILLATOR_PPB, SLEW_PPB};
@@ -59,22 +61,11 @@ const FOREIGN_MIN_US: u64 = platform::time::REALTIME_SLACK_US;
 /// Nanoseconds between verdicts when nothing changes: a sixth of their life.
 const PUBLISH_NS: u64 = 5_000_000_000;
 
-/// Microseconds of trusted time between saves of the floor: 6 h, a few hundred bytes a day.
+/// Microseconds of trusted time between saves of the floor: 6 h. Each costs the disk 20 KB with the journal.
 const SAVE_US: i64 = 6 * 3_600_000_000;
 
 /// Microseconds between looks at the chip while it is needed: 10 min.
 const CHIP_READ_NS: u64 = 600_000_000_000;
-
-/// Nanoseconds after which certificates that were had are fetched anew while they are needed: half an hour, half of what
-/// they count for. Each look is a connection to every host of the list.
-const CERTIFICATES_AGAIN_NS: u64 = 1_800_000_000_000;
-
-/// Wait after the first look in vain, nanoseconds; it doubles up to [`CERTIFICATES_RETRY_MAX_NS`]. 2 s: with the second
-/// evidence, trust is to come within 10 s.
-const CERTIFICATES_RETRY_NS: u64 = 2_000_000_000;
-
-/// Longest wait between looks in vain, nanoseconds: 10 min, since a network without a way out stays so.
-const CERTIFICATES_RETRY_MAX_NS: u64 = 600_000_000_000;
 
 /// How long the chip alone is not trusted after the start, nanoseconds: 3 s, in which servers that are reachable can
 /// contradict it before anything is signed with a chip that somebody has set wrongly.
@@ -122,10 +113,7 @@ pub struct Guard {
     foreign_hand: bool,
     three_quarters_since: Option<Since>,
     unanimous_since: Option<Since>,
-    certificates: Option<(u64, CertificateWindow)>,
-    certificates_asked_ns: Option<u64>,
-    /// Looks in vain since the last that was not.
-    certificates_failed: u32,
+    certificates: CertificateLooks,
     accepted_us: Option<i64>,
     chip_asked_ns: Option<u64>,
     saved_us: Option<i64>,
@@ -160,9 +148,7 @@ impl Guard {
             foreign_hand: false,
             three_quarters_since: None,
             unanimous_since: None,
-            certificates: None,
-            certificates_asked_ns: None,
-            certificates_failed: 0,
+            certificates: CertificateLooks::default(),
             accepted_us: None,
             chip_asked_ns: None,
             saved_us: None,
@@ -202,20 +188,13 @@ impl Guard {
             }
             Input::Chip(reading) => self.chip_was_read(reading, now),
             Input::ChipSet(set_us) => self.chip_was_set(set_us, now, &mut actions),
-            Input::Certificates(Some(window)) => {
-                self.certificates = Some((now.boottime_ns, window));
-                self.certificates_failed = 0;
-            }
-            Input::Certificates(None) => {
-                self.certificates_failed = self.certificates_failed.saturating_add(1);
-            }
+            Input::Certificates(window) => self.certificates.came(window, now),
             Input::OwnerAccepts(unix_us) => self.accepted_us = Some(to_i64(unix_us)),
             Input::NetworkUp => {
                 for source in &mut self.sources {
                     source.hurry(now.boottime_ns);
                 }
-                self.certificates_asked_ns = None;
-                self.certificates_failed = 0;
+                self.certificates.hurry();
             }
             Input::StepFailed => self.config.may_set_clock = false,
         }
@@ -373,7 +352,9 @@ impl Guard {
                     TimeState::Unknown => TimeState::Unknown,
                 };
                 self.doubt = doubt;
-                self.fetch_certificates(now, actions);
+                if self.certificates.is_due(now) {
+                    actions.push(Action::FetchCertificates);
+                }
             }
             Ruling::Refuted(doubt) => {
                 self.state = match self.state {
@@ -384,21 +365,6 @@ impl Guard {
                 };
                 self.doubt = doubt;
             }
-        }
-    }
-
-    fn fetch_certificates(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let wait_ns = match self.certificates_failed.checked_sub(1) {
-            None => CERTIFICATES_AGAIN_NS,
-            Some(doublings) => {
-                let doubled_ns = CERTIFICATES_RETRY_NS.saturating_mul(1 << doublings.min(10));
-                doubled_ns.min(CERTIFICATES_RETRY_MAX_NS)
-            }
-        };
-        let rested = |asked_ns: u64| now.boottime_ns.saturating_sub(asked_ns) >= wait_ns;
-        if self.certificates_asked_ns.is_none_or(rested) {
-            self.certificates_asked_ns = Some(now.boottime_ns);
-            actions.push(Action::FetchCertificates);
         }
     }
 

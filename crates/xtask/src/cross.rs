@@ -27,7 +27,8 @@ const TOOLS: &[&str] = &[
 ];
 
 /// Packages and their examples that tests start in the guest of the test machine (`crates/testbed/tests/device`).
-const PROBES: &[(&str, &str)] = &[("platform-linux", "front_probe"), ("platform-linux", "clock_probe")];
+const PROBES: &[(&str, &str)] =
+    &[("platform-linux", "front_probe"), ("platform-linux", "clock_probe"), ("timeguard", "trust_probe")];
 
 /// Programs that stay on the developer's machine.
 const TOOLS_OF_OURS: &[&str] = &["xtask", "bench", "crashfs", "testbed", "powercut", "image"];

@@ -5,6 +5,8 @@ mod clock;
 #[cfg(test)]
 mod disks;
 #[cfg(test)]
+mod guard;
+#[cfg(test)]
 mod machine;
 #[cfg(test)]
 mod screen;

@@ -1,14 +1,71 @@
-//! Each state against each evidence: the table of `docs/time-guard.md`, cell by cell.
+//! Each state against each evidence: the table of `docs/time-guard.md`, cell by cell. What is expected is read from the
+//! document, so that it and the code cannot disagree.
 
 use control::status::TimeState::{self, Holdover, Rtc, Suspect, Synced, Unknown};
 
+use platform::DriverFirst;
 use platform::sim::SimNtpFault;
 use platform::time::BootClock;
 
 use super::Input;
 use crate::trial::{DAY_US, HOUR_US, SECOND_US, Setup, World};
 
+/// The document.
+const DOCUMENT: &str = include_str!("../../../../docs/time-guard.md");
+
+/// The states in the order of the columns.
 const STATES: [TimeState; 5] = [Unknown, Rtc, Synced, Holdover, Suspect];
+
+/// The rows of the document's table: evidence, and per state the state afterwards and whether it is trusted.
+fn written() -> Vec<(&'static str, Vec<(TimeState, bool)>)> {
+    let table = DOCUMENT.split_once("| evidence | Unknown | Rtc | Synced | Holdover | Suspect |").unwrap().1;
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    rows.map(|line| {
+        let mut cells = line.trim_matches('|').split('|').map(str::trim);
+        let evidence = cells.next().unwrap();
+        (evidence, cells.map(cell).collect())
+    })
+    .collect()
+}
+
+/// Reads `**Rtc** (1)`: bold is trusted, a number in brackets is a footnote.
+fn cell(text: &str) -> (TimeState, bool) {
+    let word = text.split(" (").next().unwrap();
+    let name = word.trim_matches('*');
+    let state = STATES.into_iter().find(|state| format!("{state:?}") == name);
+    (state.unwrap_or_else(|| panic!("no state: {text}")), word.starts_with("**"))
+}
+
+/// Lets the evidence work in each state among so many servers, and compares state and trust with the document.
+fn row(evidence: &str, servers: usize, give: fn(&mut World)) {
+    let rows = written();
+    let (_, expected) = rows.iter().find(|(row, _)| *row == evidence).expect("a row of the document");
+    assert_eq!(expected.len(), STATES.len(), "{evidence}: a cell is missing");
+    for (state, expected) in STATES.into_iter().zip(expected) {
+        let mut world = world_with(servers, state);
+        give(&mut world);
+        let got = (world.guard.state(), world.now().is_some());
+        assert_eq!(got, *expected, "cell \"{evidence}\" x {state:?}: {:?}", world.refusals.last());
+    }
+}
+
+/// Makes a test of each row, and the list of all of them.
+macro_rules! rows {
+    ($($test:ident: $evidence:literal among $servers:literal, $give:expr;)*) => {
+        $(
+            #[test]
+            fn $test() {
+                row($evidence, $servers, $give);
+            }
+        )*
+
+        #[test]
+        fn every_row_of_the_document_has_a_test_and_every_test_a_row() {
+            let rows: Vec<&str> = written().into_iter().map(|(evidence, _)| evidence).collect();
+            assert_eq!(rows, [$($evidence),*]);
+        }
+    };
+}
 
 /// Makes a world of so many servers, each of its own operator, whose guard is in a state. The floor is a day behind, no
 /// certificates can be had.
@@ -33,20 +90,6 @@ fn world_with(servers: usize, state: TimeState) -> World {
     world
 }
 
-/// Lets the evidence work in each state, and compares state and trust with the table.
-fn row(evidence: &str, expected: [(TimeState, bool); 5], give: impl Fn(&mut World)) {
-    row_with(4, evidence, expected, give);
-}
-
-fn row_with(servers: usize, evidence: &str, expected: [(TimeState, bool); 5], give: impl Fn(&mut World)) {
-    for (state, (after, trusted)) in STATES.into_iter().zip(expected) {
-        let mut world = world_with(servers, state);
-        give(&mut world);
-        let got = (world.guard.state(), world.now().is_some());
-        assert_eq!(got, (after, trusted), "{evidence} in {state:?}: {:?}", world.refusals.last());
-    }
-}
-
 /// Lets time pass without looking at the error: servers lie here.
 fn wait(world: &mut World, span_us: i64) {
     world.pass_unchecked(span_us, &mut |_| {});
@@ -58,261 +101,139 @@ fn read_chip(world: &mut World) {
     world.feed(Input::Chip(reading));
 }
 
-#[test]
-fn a_sane_chip() {
-    let after = [(Rtc, true), (Rtc, true), (Synced, true), (Holdover, true), (Suspect, false)];
-    row("a sane chip", after, |world| {
-        world.chip.set_dead(false);
-        read_chip(world);
-    });
+/// Servers lie for a while.
+fn lie_for(world: &mut World, liars: usize, lie_us: i64, span_us: i64) {
+    world.lie(liars, lie_us);
+    wait(world, span_us);
 }
 
-#[test]
-fn a_stopped_chip() {
-    let after = [(Unknown, false), (Rtc, true), (Synced, true), (Holdover, true), (Suspect, false)];
-    row("a stopped chip", after, |world| {
-        world.chip.set_dead(false);
-        world.chip.stop();
-        read_chip(world);
-        // Even when what it shows happens to be possible.
-        let (unix_us, boottime_ns) = (world.true_us(), world.clock.boottime_ns());
-        let reading = platform::RtcReading {
-            unix_us,
-            boottime_ns,
-            uncertainty_us: 0,
-            stopped: true,
-            driver_first: None,
-            battery: platform::Battery::Unknown,
-        };
-        world.feed(Input::Chip(Some(reading)));
-    });
+fn stopped_chip(world: &mut World) {
+    world.chip.set_dead(false);
+    world.chip.stop();
+    read_chip(world);
+    // Even when what it shows happens to be possible.
+    let reading = platform::RtcReading {
+        unix_us: world.true_us(),
+        boottime_ns: world.clock.boottime_ns(),
+        uncertainty_us: 0,
+        stopped: true,
+        driver_first: None,
+        battery: platform::Battery::Unknown,
+    };
+    world.feed(Input::Chip(Some(reading)));
 }
 
-#[test]
-fn a_chip_below_the_floor_or_beyond_its_life() {
-    let after = [(Unknown, false), (Rtc, true), (Synced, true), (Holdover, true), (Suspect, false)];
-    for jump_us in [-2 * DAY_US, 21 * 366 * DAY_US] {
-        row("an implausible chip", after, |world| {
-            world.chip.set_dead(false);
-            world.chip.jump(jump_us);
-            read_chip(world);
-        });
+fn jumped_chip(world: &mut World, jump_us: i64) {
+    world.chip.set_dead(false);
+    world.chip.jump(jump_us);
+    read_chip(world);
+}
+
+fn driven_chip(world: &mut World) {
+    world.chip.set_dead(false);
+    for driver_first in [DriverFirst::Unknown, DriverFirst::FoundStopped] {
+        world.chip.set_driver_first(Some(driver_first));
+        read_chip(world);
     }
 }
 
-#[test]
-fn a_failing_chip() {
-    let after = [(Unknown, false), (Rtc, true), (Synced, true), (Holdover, true), (Suspect, false)];
-    row("a failing chip", after, |world| {
-        world.chip.set_dead(true);
-        read_chip(world);
-    });
-}
-
-#[test]
-fn a_chip_an_hour_ahead() {
+fn chip_an_hour_ahead(world: &mut World) {
     // Alone it is believed: that is the risk of a chip, and why reachable servers get 3 s to object at the start.
-    let after = [(Rtc, true), (Rtc, true), (Synced, true), (Holdover, true), (Suspect, false)];
-    row("a chip an hour ahead", after, |world| {
-        let leant_on = world.now().is_some();
+    let leant_on = world.now().is_some();
+    jumped_chip(world, HOUR_US);
+    if leant_on {
+        wait(world, SECOND_US);
+        assert!(world.error_us().unwrap().abs() < 5 * SECOND_US, "the jump is not followed");
+    }
+}
+
+fn near_majority(world: &mut World) {
+    let chip_us = if world.guard.state() == Suspect { -HOUR_US } else { 0 };
+    lie_for(world, 4, chip_us, 10 * SECOND_US);
+}
+
+/// The owner confirms a date so far ahead of the truth, while the screen asks about one that is 60 days ahead.
+fn owner_confirms(world: &mut World, ahead_us: i64) {
+    lie_for(world, 3, 60 * DAY_US, 20 * SECOND_US);
+    let asked_us = world.guard.status(super::Moment { boottime_ns: 0, realtime_us: 0 }).asks_owner_us;
+    assert!(asked_us.is_some());
+    let shown_us = u64::try_from(world.true_us() + ahead_us).unwrap();
+    world.feed(Input::OwnerAccepts(shown_us));
+    wait(world, SECOND_US);
+}
+
+fn with_certificates(world: &mut World, span_us: (i64, i64), lie_us: i64) {
+    world.certificates = Some(span_us);
+    lie_for(world, 3, lie_us, 40 * SECOND_US);
+}
+
+fn silence_for(world: &mut World, span_us: i64) {
+    world.silence();
+    wait(world, span_us);
+}
+
+const MINUTE_US: i64 = 60 * SECOND_US;
+
+rows! {
+    a_sane_chip: "a sane chip" among 4, |world| {
         world.chip.set_dead(false);
-        world.chip.jump(HOUR_US);
         read_chip(world);
-        if leant_on {
-            wait(world, SECOND_US);
-            assert!(world.error_us().unwrap().abs() < 5 * SECOND_US, "the jump is not followed");
-        }
-    });
-}
-
-#[test]
-fn a_majority_near_what_is_believed() {
-    let after = [(Synced, true); 5];
-    row("a near majority", after, |world| {
-        let chip_us = if world.guard.state() == Suspect { -HOUR_US } else { 0 };
-        world.lie(4, chip_us);
-        wait(world, 10 * SECOND_US);
-    });
-}
-
-#[test]
-fn three_of_four_an_hour_back() {
-    let after = [(Synced, true), (Suspect, false), (Holdover, true), (Holdover, true), (Suspect, false)];
-    row("three of four back", after, |world| {
-        world.lie(3, -2 * HOUR_US);
-        wait(world, 10 * SECOND_US);
-    });
-}
-
-#[test]
-fn three_of_four_back_for_a_minute() {
-    let after = [(Synced, true), (Synced, true), (Holdover, true), (Holdover, true), (Synced, true)];
-    row("three of four back for a minute", after, |world| {
-        world.lie(3, -2 * HOUR_US);
-        wait(world, 60 * SECOND_US);
-    });
-}
-
-#[test]
-fn three_of_four_a_day_forward() {
-    let after = [(Synced, true), (Suspect, false), (Holdover, true), (Holdover, true), (Suspect, false)];
-    row("three of four forward", after, |world| {
-        world.lie(3, DAY_US);
-        wait(world, 20 * 60 * SECOND_US);
-    });
-}
-
-#[test]
-fn four_of_four_a_day_forward_for_a_quarter_of_an_hour() {
-    let early = [(Synced, true), (Suspect, false), (Holdover, true), (Holdover, true), (Suspect, false)];
-    row("four of four forward for 14 min", early, |world| {
-        world.lie(4, DAY_US);
-        wait(world, 14 * 60 * SECOND_US);
-    });
-    let late = [(Synced, true); 5];
-    row("four of four forward for 16 min", late, |world| {
-        world.lie(4, DAY_US);
-        wait(world, 16 * 60 * SECOND_US);
-    });
-}
-
-#[test]
-fn four_of_four_sixty_days_forward_without_other_evidence() {
-    let after = [(Unknown, false), (Suspect, false), (Holdover, true), (Holdover, true), (Suspect, false)];
-    row("far forward", after, |world| {
-        world.lie(4, 60 * DAY_US);
-        wait(world, 20 * 60 * SECOND_US);
-    });
-}
-
-#[test]
-fn three_of_four_sixty_days_forward_with_certificates_for_it() {
-    let after = [(Synced, true); 5];
-    row("far forward with certificates", after, |world| {
-        world.certificates = Some((50 * DAY_US, 90 * DAY_US));
-        world.lie(3, 60 * DAY_US);
-        wait(world, 40 * SECOND_US);
-    });
-}
-
-#[test]
-fn three_of_four_a_day_forward_with_certificates_against_it() {
-    // Within 30 days of the floor, and with nothing else to compare, nobody asks for certificates.
-    let after = [(Synced, true), (Rtc, true), (Holdover, true), (Holdover, true), (Rtc, true)];
-    row("forward against certificates", after, |world| {
-        world.certificates = Some((-50 * DAY_US, DAY_US / 2));
-        world.lie(3, DAY_US);
-        wait(world, 40 * SECOND_US);
-    });
-}
-
-#[test]
-fn three_of_four_sixty_days_forward_with_certificates_against_it() {
-    let after = [(Unknown, false), (Rtc, true), (Holdover, true), (Holdover, true), (Rtc, true)];
-    row("far forward against certificates", after, |world| {
-        world.certificates = Some((-50 * DAY_US, 50 * DAY_US));
-        world.lie(3, 60 * DAY_US);
-        wait(world, 40 * SECOND_US);
-    });
-}
-
-#[test]
-fn the_owner_confirms_the_time_on_the_screen() {
-    let after = [(Synced, true); 5];
-    row("the owner's button", after, |world| {
-        world.lie(3, 60 * DAY_US);
-        wait(world, 20 * SECOND_US);
-        let asked_us = world.guard.status(super::Moment { boottime_ns: 0, realtime_us: 0 }).asks_owner_us;
-        assert!(asked_us.is_some());
-        let shown_us = u64::try_from(world.true_us() + 60 * DAY_US).unwrap();
-        world.feed(Input::OwnerAccepts(shown_us));
-        wait(world, SECOND_US);
-    });
-}
-
-#[test]
-fn the_owner_confirms_another_time() {
-    let after = [(Unknown, false), (Suspect, false), (Holdover, true), (Holdover, true), (Suspect, false)];
-    row("the owner's button for another time", after, |world| {
-        world.lie(3, 60 * DAY_US);
-        wait(world, 20 * SECOND_US);
-        let shown_us = u64::try_from(world.true_us() + 30 * DAY_US).unwrap();
-        world.feed(Input::OwnerAccepts(shown_us));
-        wait(world, SECOND_US);
-    });
-}
-
-#[test]
-fn a_majority_below_the_floor() {
-    let after = [(Unknown, false), (Rtc, true), (Holdover, true), (Holdover, true), (Rtc, true)];
-    row("below the floor", after, |world| {
-        world.lie(4, -3 * DAY_US);
-        wait(world, 40 * SECOND_US);
-    });
-}
-
-#[test]
-fn two_against_two() {
-    let after = [(Unknown, false), (Rtc, true), (Holdover, true), (Holdover, true), (Suspect, false)];
-    row("two against two", after, |world| {
-        world.lie(2, HOUR_US);
-        wait(world, 40 * SECOND_US);
-    });
-}
-
-#[test]
-fn silence() {
-    let after = [(Unknown, false), (Rtc, true), (Holdover, true), (Holdover, true), (Suspect, false)];
-    row("silence", after, |world| {
-        world.silence();
-        wait(world, 60 * SECOND_US);
-    });
-}
-
-#[test]
-fn fourteen_hours_of_silence_with_and_without_the_chip() {
-    let with = [(Unknown, false), (Rtc, true), (Holdover, true), (Holdover, true), (Suspect, false)];
-    row("14 h of silence with the chip", with, |world| {
-        world.silence();
-        wait(world, 14 * HOUR_US);
-    });
-    let without = [(Unknown, false), (Rtc, false), (Holdover, false), (Holdover, false), (Suspect, false)];
-    row("14 h of silence without the chip", without, |world| {
-        world.silence();
+    };
+    a_stopped_chip: "a stopped chip" among 4, stopped_chip;
+    a_failing_chip: "a failing chip" among 4, |world| {
         world.chip.set_dead(true);
-        wait(world, 14 * HOUR_US);
-    });
-}
-
-#[test]
-fn a_foreign_hand_on_the_clock() {
-    let alone = [(Unknown, false), (Suspect, false), (Suspect, false), (Suspect, false), (Suspect, false)];
-    row("a foreign hand, nobody to ask", alone, |world| {
-        world.silence();
+        read_chip(world);
+    };
+    a_chip_below_the_floor: "a chip below the floor" among 4, |world| jumped_chip(world, -2 * DAY_US);
+    a_chip_beyond_its_life: "a chip beyond its life" among 4, |world| jumped_chip(world, 21 * 366 * DAY_US);
+    a_chip_that_a_driver_had_first: "a chip that a driver had first" among 4, driven_chip;
+    a_chip_ahead: "a chip an hour ahead" among 4, chip_an_hour_ahead;
+    a_near_majority: "a majority near what is believed" among 4, near_majority;
+    three_of_four_back: "3 of 4 say two hours back" among 4,
+        |world| lie_for(world, 3, -2 * HOUR_US, 10 * SECOND_US);
+    three_of_four_back_for_long: "3 of 4 say two hours back, for 30 s" among 4,
+        |world| lie_for(world, 3, -2 * HOUR_US, MINUTE_US);
+    three_of_four_forward: "3 of 4 say a day forward" among 4, |world| lie_for(world, 3, DAY_US, 20 * MINUTE_US);
+    three_of_five_forward: "3 of 5 say a day forward" among 5, |world| lie_for(world, 3, DAY_US, 20 * MINUTE_US);
+    all_forward_for_a_while: "4 of 4 say a day forward, for 14 min" among 4,
+        |world| lie_for(world, 4, DAY_US, 14 * MINUTE_US);
+    all_forward_for_long: "4 of 4 say a day forward, for 16 min" among 4,
+        |world| lie_for(world, 4, DAY_US, 16 * MINUTE_US);
+    forward_against_certificates: "3 of 4 say a day forward, certificates forbid it" among 4,
+        |world| with_certificates(world, (-50 * DAY_US, DAY_US / 2), DAY_US);
+    all_far_forward: "4 of 4 say 60 days forward" among 4,
+        |world| lie_for(world, 4, 60 * DAY_US, 20 * MINUTE_US);
+    far_forward_with_certificates: "3 of 4 say 60 days forward, certificates allow it alone" among 4,
+        |world| with_certificates(world, (50 * DAY_US, 90 * DAY_US), 60 * DAY_US);
+    far_forward_against_certificates: "3 of 4 say 60 days forward, certificates forbid it" among 4,
+        |world| with_certificates(world, (-50 * DAY_US, 50 * DAY_US), 60 * DAY_US);
+    the_owner_confirms: "the owner confirms the date on the screen" among 4,
+        |world| owner_confirms(world, 60 * DAY_US);
+    the_owner_confirms_another: "the owner confirms another date" among 4,
+        |world| owner_confirms(world, 30 * DAY_US);
+    below_the_floor: "a majority below the floor" among 4, |world| lie_for(world, 4, -3 * DAY_US, 40 * SECOND_US);
+    two_against_two: "two against two" among 4, |world| lie_for(world, 2, HOUR_US, 40 * SECOND_US);
+    silence: "silence" among 4, |world| silence_for(world, MINUTE_US);
+    long_silence_with_a_chip: "14 h of silence, chip good" among 4, |world| silence_for(world, 14 * HOUR_US);
+    long_silence_without_a_chip: "14 h of silence, no chip" among 4, |world| {
         world.chip.set_dead(true);
+        silence_for(world, 14 * HOUR_US);
+    };
+    a_foreign_hand_alone: "CLOCK_REALTIME set by somebody else, nobody to ask" among 4, |world| {
+        world.chip.set_dead(true);
+        world.silence();
         world.clock.jump(HOUR_US);
-        wait(world, 60 * SECOND_US);
-    });
-    let chip = [(Unknown, false), (Rtc, true), (Holdover, true), (Holdover, true), (Suspect, false)];
-    row("a foreign hand, a good chip", chip, |world| {
+        wait(world, MINUTE_US);
+    };
+    a_foreign_hand_and_a_chip: "CLOCK_REALTIME set by somebody else, a chip confirms the extrapolation" among 4, |world| {
         world.silence();
         world.clock.jump(-HOUR_US);
-        wait(world, 60 * SECOND_US);
-    });
-    let servers = [(Synced, true), (Synced, true), (Synced, true), (Synced, true), (Suspect, false)];
-    row("a foreign hand, honest servers", servers, |world| {
+        wait(world, MINUTE_US);
+    };
+    a_foreign_hand_and_servers: "CLOCK_REALTIME set by somebody else, honest servers" among 4, |world| {
         world.chip.set_dead(true);
         world.lie(0, 0);
         world.clock.jump(HOUR_US);
         wait(world, 5 * SECOND_US);
-    });
-}
-
-#[test]
-fn three_of_five_a_day_forward() {
-    let after = [(Unknown, false), (Suspect, false), (Holdover, true), (Holdover, true), (Suspect, false)];
-    row_with(5, "three of five forward", after, |world| {
-        world.lie(3, DAY_US);
-        wait(world, 20 * 60 * SECOND_US);
-    });
+    };
 }

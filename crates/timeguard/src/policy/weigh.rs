@@ -28,9 +28,6 @@ pub(super) const FORWARD_AFTER_NS: u64 = 900_000_000_000;
 /// How far an agreement may wander and still count as the same, microseconds.
 const SAME_US: u64 = 2_000_000;
 
-/// Age at which certificates are fetched anew, nanoseconds: an hour.
-const CERTIFICATES_LIFE_NS: u64 = 3_600_000_000_000;
-
 /// How far the owner's confirmation may be from the candidate, microseconds: the minutes that reading and pressing
 /// take.
 pub const OWNER_SLACK_US: u64 = 600_000_000;
@@ -109,7 +106,7 @@ impl Guard {
         if !ballot.is_three_quarters() {
             return Ruling::Wait(Doubt::NeedsThreeOfFour);
         }
-        match self.certificates_allow(unix_us, now) {
+        match self.certificates.allow(unix_us, now) {
             Some(false) => Ruling::Refuted(Doubt::AgainstCertificates),
             Some(true) => Ruling::Accept,
             None if over_us <= FAR_OVER_FLOOR_US => Ruling::Accept,
@@ -134,8 +131,8 @@ impl Guard {
             Origin::Chip => Doubt::AgainstChip { apart_us },
             Origin::Majority => Doubt::AgainstBefore { apart_us },
         };
-        let allowed = self.certificates_allow(unix_us, now);
-        let believed_allowed = self.certificates_allow(estimate.unix_us(steady_us), now);
+        let allowed = self.certificates.allow(unix_us, now);
+        let believed_allowed = self.certificates.allow(estimate.unix_us(steady_us), now);
         if allowed == Some(false) {
             return Ruling::Refuted(Doubt::AgainstCertificates);
         }
@@ -152,13 +149,6 @@ impl Guard {
             return Ruling::Accept;
         }
         Ruling::Wait(doubt)
-    }
-
-    /// Tells whether certificates are valid at a time; `None` when there are none to ask.
-    fn certificates_allow(&self, unix_us: i64, now: Moment) -> Option<bool> {
-        let (fetched_ns, window) = self.certificates?;
-        let fresh = now.boottime_ns.saturating_sub(fetched_ns) <= CERTIFICATES_LIFE_NS;
-        fresh.then_some(window.not_before_us <= unix_us && unix_us <= window.not_after_us)
     }
 
     fn owner_accepts(&self, unix_us: i64) -> bool {

@@ -7,12 +7,11 @@ use std::time::{Duration, Instant};
 use control::request::{Reply, Request};
 use control::status::{SourceState, TimeState};
 use platform::time::Untrusted;
+use testbed::time_server::{Behaviour, HONEST};
 
 use crate::daemons::{chrony, chrony_command, ntpsec_command};
-use crate::servers::{Behaviour, certificate_host, time_server};
+use crate::servers::{certificate_host, time_server};
 use crate::world::{DAY_US, NAMES, World};
-
-const HONEST: Behaviour = Behaviour::Time { ahead_us: 0, leap: 0 };
 
 /// A world with servers of our own on addresses 1 to 4, and the guard running.
 fn world_of(behaviours: [Behaviour; 4]) -> World {
@@ -121,6 +120,64 @@ fn a_smearing_server_among_honest_ones_is_told_apart() {
     world.wait("it is told apart", |status| {
         status.trusted && World::source(status, NAMES[1]) == SourceState::Disagrees
     });
+}
+
+#[test]
+fn two_smearing_servers_of_five_do_not_bend_the_time() {
+    // Two smear a leap second, each in its own way; DHCP's server is the fifth.
+    let smeared = |ahead_us| Behaviour::Time { ahead_us, leap: 0 };
+    let world = world_of([HONEST, HONEST, smeared(-400_000), smeared(-700_000)]);
+    time_server(world.address(5), world.utc, HONEST);
+    let servers = vec![world.address(5).to_string()];
+    assert_eq!(world.ask(&Request::TimeServers { servers }), Reply::Done);
+    world.wait("three agree against two", |status| {
+        let apart = |source: &control::status::SourceStatus| source.answers == SourceState::Disagrees;
+        status.trusted && status.sources.iter().filter(|source| apart(source)).count() == 2
+    });
+    let status = world.status().unwrap();
+    assert!(world.off_us(&status).unwrap().abs() < 200_000 + 100_000, "{status:?}");
+    assert_eq!(status.vote.map(|vote| (vote.agreeing, vote.voters)), Some((3, 5)));
+}
+
+#[test]
+fn a_leap_second_passes_through_the_process() {
+    /// 2026-12-31T24:00:00Z, microseconds.
+    const YEAR_END_US: i64 = 1_798_761_600_000_000;
+    /// How long before it the story begins.
+    const BEFORE_US: i64 = 12_000_000;
+    let mut world = World::new(0);
+    world.set_floor(YEAR_END_US - DAY_US);
+    let ahead_us = YEAR_END_US - BEFORE_US - world.utc.us();
+    for host in 1..=4 {
+        time_server(world.address(host), world.utc, Behaviour::Leaps { ahead_us, at_us: YEAR_END_US });
+    }
+    world.name_all();
+    world.start("");
+    // UTC as these servers have it: it repeats its last second.
+    let true_us = || {
+        let us = world.utc.us() + ahead_us;
+        if us < YEAR_END_US { us } else { us - 1_000_000 }
+    };
+    let verdict = || {
+        let word = control::file::read(&world.dir.path().join("run/verdict.json")).unwrap();
+        match word {
+            Some(control::verdict::Word::Trusted(verdict)) => verdict,
+            other => panic!("no verdict: {other:?}"),
+        }
+    };
+    world.wait("it is synced", |status| status.state == TimeState::Synced);
+    assert!(verdict().error_bound_us >= 1_000_000, "the bound takes the coming second in");
+    let past_us = YEAR_END_US + 2_000_000;
+    world.wait("the leap is behind", |status| status.unix_us.is_some_and(|us| us.cast_signed() > past_us));
+    world.wait("the bound is small again", |status| {
+        status.state == TimeState::Synced && status.error_bound_us.is_some_and(|bound_us| bound_us < 500_000)
+    });
+    // What a reader would compute now from the verdict's own statement.
+    let (verdict, (hands, now_us)) = (verdict(), (world.reader().1, true_us()));
+    let told_us =
+        verdict.unix_us_at(platform::time::BootClock::boottime_ns(hands.as_ref())).unwrap().cast_signed();
+    // The reader's clock here is good to hundredths of a second.
+    assert!(told_us.abs_diff(now_us) < 500_000, "off by {} us", told_us - now_us);
 }
 
 #[test]

@@ -13,9 +13,10 @@ use control::status::SourceState;
 use control::{Stamped, TimeStatus, VerdictFile};
 use platform::Clock;
 use platform::time::{BootClock, BootId};
+use testbed::time_server::Utc;
 
 use crate::daemons::Running;
-use crate::servers::{Utc, Zone, resolver};
+use crate::servers::{Zone, resolver};
 
 /// How long anything is waited for: far longer than it takes on a loaded machine.
 const WAIT: Duration = Duration::from_secs(40);
@@ -46,7 +47,7 @@ impl World {
         for folder in ["run", "data"] {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
         }
-        let utc = Utc::new();
+        let utc = Utc::of_this_computer().unwrap();
         let zone = resolver(Ipv4Addr::new(127, net[0], net[1], 53));
         let world = Self { dir, utc, zone, net, guard: None };
         world.set_floor(utc.us() - floor_behind_us);

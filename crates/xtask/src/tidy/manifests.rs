@@ -9,7 +9,7 @@ const LOCKED_PACKAGES_MAX: usize = 395;
 const LOCK: &str = "Cargo.lock";
 
 /// Which of our crates a crate may depend on. `platform-linux` may besides be named by crates with a `main.rs`, and
-/// tests may use `crashfs`.
+/// tests may use `crashfs` and `testbed`.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("platform", &[]),
     ("platform-linux", &["platform"]),
@@ -94,7 +94,7 @@ fn direction(tree: &Tree) -> Vec<Finding> {
             for other in named.filter(|other| ALLOWED.iter().any(|(ours, _)| ours == other)) {
                 let other = other.as_str();
                 let chosen_in_main = other == "platform-linux" && has_main(name);
-                let for_tests = is_test && other == "crashfs";
+                let for_tests = is_test && matches!(other, "crashfs" | "testbed");
                 if !allowed.contains(&other) && !chosen_in_main && !for_tests {
                     let why =
                         format!("`{name}` must not depend on `{other}`: see the map in ARCHITECTURE.md");
