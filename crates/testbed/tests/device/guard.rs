@@ -250,12 +250,16 @@ fn chips_alone(world: &World) {
     assert!(guard.now().starts_with("refused"));
 }
 
-/// Somebody has set the chip two hours ahead: the servers object before anything is signed, and the owner decides.
+/// Somebody has set the chip two hours ahead: believed while nobody contradicts it, doubted as soon as servers do, and then
+/// the owner decides.
 fn a_chip_that_is_hours_ahead(world: &World) {
-    world.tell(HONEST);
+    world.tell(Behaviour::Silent);
     let ahead = Ds3231::showing(world.second() + 2 * HOUR_S);
     world.bus.plug(CHIP_ADDRESS, ahead.clone());
     let guard = world.guard("ahead");
+    guard.wait_for_status("\"state\":\"rtc\"");
+    world.tell(HONEST);
+    world.machine.sh("trust-probe network-up /run/ahead/control.sock").unwrap();
     guard.wait_for_status("\"state\":\"suspect\"");
     assert!(guard.now().contains("Clock chip and time servers are"), "{}", guard.now());
     let accept = format!("trust-probe accept {} /run/ahead/control.sock", world.utc.us());
