@@ -6,6 +6,7 @@ use control::users::{User, Users};
 use platform::board::Memory;
 use platform::process::{Capability, Ids, Launch, MemoryLimits};
 
+use crate::network;
 use crate::supervise::policy::{Plan, Stage};
 
 /// A program's name, how the policy treats it and how it is started.
@@ -33,6 +34,9 @@ const PDS_END_MS: u64 = 20_000;
 
 /// How long the others may take, milliseconds: they keep nothing that must be written.
 const OTHERS_END_MS: u64 = 5_000;
+
+/// Where the panel answers.
+pub const PANEL_PORT: u16 = 8080;
 
 /// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;
@@ -65,6 +69,8 @@ pub fn ours(paths: &Paths, users: &Users, memory: &Memory) -> Vec<Program> {
             paths.run.join("pds/status.json").display().to_string(),
             "--supervisor".to_owned(),
             socket("appliance"),
+            "--network-file".to_owned(),
+            paths.run.join(network::NETWORK_FILE).display().to_string(),
         ];
         let launch = launch("pds", paths.bin.join("perch-pds"), args, user);
         let launch = Launch { open_files_max: PDS_FILES, memory: limits(memory.pds_mib, OOM_PDS), ..launch };
@@ -86,7 +92,12 @@ pub fn ours(paths: &Paths, users: &Users, memory: &Memory) -> Vec<Program> {
         }
     });
     let panel = users.panel.map(|user| {
-        let args = vec!["--live".to_owned(), paths.run.join("appliance/live.json").display().to_string()];
+        let args = vec![
+            "--live".to_owned(),
+            paths.run.join("appliance/live.json").display().to_string(),
+            "--listen".to_owned(),
+            format!("0.0.0.0:{PANEL_PORT}"),
+        ];
         let launch = launch("panel", paths.bin.join("perch-panel"), args, user);
         Program {
             plan: plan("panel", Stage::Service),

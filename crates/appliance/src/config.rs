@@ -88,6 +88,13 @@ impl Settings {
         }
         Ok(settings)
     }
+
+    /// Gives the PDS's address for clients; empty while its settings name no host.
+    #[must_use]
+    pub fn pds_url(&self) -> String {
+        let hostname = self.pds.get("hostname").and_then(toml::Value::as_str);
+        hostname.map(|hostname| format!("https://{hostname}")).unwrap_or_default()
+    }
 }
 
 fn is_hostname(name: &str) -> bool {

@@ -19,20 +19,20 @@ use appliance::notes::{NOTES_BYTES_MAX, NOTES_FILE, NoteBook};
 use appliance::supervise::data;
 use appliance::supervise::door::Door;
 use appliance::supervise::policy::WATCHDOG_LIFE_S;
-use appliance::supervise::run::{Box_, run};
+use appliance::supervise::run::{Addresses, Box_, run};
 use appliance::upkeep::{self, Hands, Upkeep};
-use appliance::{folders, live};
+use appliance::{folders, live, network};
 use clap::Parser;
 use control::users::{PASSWD_BYTES_MAX, Users};
 use control::{SystemStatus, socket};
 use platform::time::BootClock;
-use platform::{Button, Disk, FrontDevices, KernelLog, Watchdog};
+use platform::{Button, Disk, FrontDevices, KernelLog, NetworkState, Watchdog};
 use platform_linux::{
-    LinuxClock, LinuxDisk, LinuxDiskHealth, LinuxDisks, LinuxGauges, LinuxKernelLog, LinuxPower,
-    LinuxProcesses, LinuxSpeedTest, LinuxTrim, LinuxUsb, LinuxVolumes, LinuxWatchdog,
+    LinuxClock, LinuxDisk, LinuxDiskHealth, LinuxDisks, LinuxGauges, LinuxKernelLog, LinuxNetwork,
+    LinuxPower, LinuxProcesses, LinuxSpeedTest, LinuxTrim, LinuxUsb, LinuxVolumes, LinuxWatchdog,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Wishes and deeds that may wait: a person makes one at a time.
@@ -153,11 +153,14 @@ fn start(cli: Cli) -> Result<()> {
     };
     let memory = board.map(|board| board.memory).unwrap_or_default();
     let upkeep = Upkeep::new(hands(&clock), data.door.clone(), own.clone(), notes.clone());
+    let stop = Arc::new(AtomicBool::new(false));
     let parts = Box_ {
         processes: Box::new(processes),
         watchdog,
         power: Box::new(LinuxPower),
         programs: children::ours(&paths, &users, &memory),
+        network: watch_network(&stop),
+        addresses: Addresses { pds_url: settings.pds_url(), panel_port: children::PANEL_PORT },
         interfaces: (!cli.no_network).then(|| PathBuf::from("/sys/class/net")),
         wifi_file,
         safe_mode,
@@ -180,7 +183,6 @@ fn start(cli: Cli) -> Result<()> {
         blank_after_ms: Some(appliance::screen::BLANK_AFTER_MS),
         boottime_ns: Box::new(move || clock.boottime_ns()),
     };
-    let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let front = std::thread::Builder::new().name("front".to_owned()).spawn(move || display.run(&stopped))?;
     let stopped = Arc::clone(&stop);
@@ -248,6 +250,22 @@ fn note_book(config: &Path) -> NoteBook {
     let path = config.with_file_name(NOTES_FILE);
     let text = read(&path, NOTES_BYTES_MAX);
     NoteBook::new(path, text.as_deref(), Box::new(platform_linux::replace_on_boot))
+}
+
+/// Watches the network on a thread of its own; a machine that does not tell of it has one all the same.
+fn watch_network(stop: &Arc<AtomicBool>) -> Option<watch::Receiver<NetworkState>> {
+    let network = match LinuxNetwork::open() {
+        Ok(network) => network,
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the network is not watched");
+            return None;
+        }
+    };
+    let (told, watched) = watch::channel(NetworkState::default());
+    let stop = Arc::clone(stop);
+    let run = move || network::watch::run(Box::new(network), &told, &stop);
+    // Not waited for at the end: it waits in the kernel.
+    std::thread::Builder::new().name("network".to_owned()).spawn(run).map(|_| watched).ok()
 }
 
 /// The devices of the part that looks after machine and disk.

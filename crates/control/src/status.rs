@@ -400,6 +400,16 @@ pub struct StorageStatus {
     pub care: DiskCare,
 }
 
+/// The network, for programs that ask the world anew when it comes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NetworkWord {
+    /// Whether there is an address and a way out.
+    pub up: bool,
+    /// How often it came up, or became another one, since the supervisor's start.
+    pub came_up: u64,
+}
+
 /// How one of the box's programs is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

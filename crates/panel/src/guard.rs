@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use axum::http::{HeaderMap, header};
+use control::SystemStatus;
 
 /// The names that always mean this computer.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -39,12 +40,30 @@ impl Names {
         Self { allowed: allowed.collect() }
     }
 
-    /// Checks the `Host` of a request.
-    pub(crate) fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+    /// Checks the `Host` of a request. `own` are the box's names now.
+    pub(crate) fn check_host(&self, headers: &HeaderMap, own: &[String]) -> Result<(), Refusal> {
         let host = host(headers)?;
         let name = without_port(host).to_ascii_lowercase();
-        if self.allowed.contains(name.trim_end_matches('.')) { Ok(()) } else { Err(Refusal::ForeignHost) }
+        let name = name.trim_end_matches('.');
+        let is_own = self.allowed.contains(name) || own.iter().any(|own| own == name);
+        if is_own { Ok(()) } else { Err(Refusal::ForeignHost) }
     }
+}
+
+/// The box's own names and addresses as its supervisor tells them now, in lower case, IPv6 in brackets: its host name, the
+/// same under `.local` (RFC 6762), and every address. Nobody else can have these names on the home network.
+pub(crate) fn own_names(system: &SystemStatus) -> Vec<String> {
+    let hostname = system.hostname.to_ascii_lowercase();
+    let mut names: Vec<String> = system
+        .addresses
+        .iter()
+        .map(|address| if address.contains(':') { format!("[{address}]") } else { address.clone() })
+        .collect();
+    if !hostname.is_empty() {
+        names.push(format!("{hostname}.local"));
+        names.push(hostname);
+    }
+    names
 }
 
 /// Checks that a request which changes something comes from a page of this very origin.
@@ -99,8 +118,28 @@ mod tests {
             "PERCH.LOCAL.:80",
             "192.168.1.20:8080",
         ] {
-            assert_eq!(names.check_host(&headers(&[("host", host)])), Ok(()), "{host}");
+            assert_eq!(names.check_host(&headers(&[("host", host)]), &[]), Ok(()), "{host}");
         }
+    }
+
+    #[test]
+    fn answers_to_what_the_box_is_called_now_and_no_more_to_what_it_was_called() {
+        let names = Names::new([]);
+        let system = |addresses: &[&str]| SystemStatus {
+            hostname: "Perch".to_owned(),
+            addresses: addresses.iter().map(|address| (*address).to_owned()).collect(),
+            ..SystemStatus::default()
+        };
+        let before = own_names(&system(&["192.168.1.20", "2001:db8::7"]));
+        let ask = |host: &str, own: &[String]| names.check_host(&headers(&[("host", host)]), own);
+        for host in ["192.168.1.20:8080", "[2001:db8::7]:8080", "perch.local:8080", "PERCH:8080"] {
+            assert_eq!(ask(host, &before), Ok(()), "{host}");
+        }
+        let after = own_names(&system(&["10.0.0.5"]));
+        assert_eq!(ask("10.0.0.5:8080", &after), Ok(()));
+        assert_eq!(ask("192.168.1.20:8080", &after), Err(Refusal::ForeignHost));
+        assert_eq!(own_names(&SystemStatus::default()), Vec::<String>::new());
+        assert_eq!(ask(".local", &before), Err(Refusal::ForeignHost));
     }
 
     #[test]
@@ -109,11 +148,15 @@ mod tests {
         for host in
             ["evil.example", "localhost.evil.example:8080", "127.0.0.1.nip.io", "192.168.1.20", "", ":8080"]
         {
-            assert_eq!(names.check_host(&headers(&[("host", host)])), Err(Refusal::ForeignHost), "{host}");
+            assert_eq!(
+                names.check_host(&headers(&[("host", host)]), &[]),
+                Err(Refusal::ForeignHost),
+                "{host}"
+            );
         }
-        assert_eq!(names.check_host(&headers(&[])), Err(Refusal::NoHost));
+        assert_eq!(names.check_host(&headers(&[]), &[]), Err(Refusal::NoHost));
         assert_eq!(
-            names.check_host(&headers(&[("host", "localhost"), ("host", "evil")])),
+            names.check_host(&headers(&[("host", "localhost"), ("host", "evil")]), &[]),
             Err(Refusal::NoHost)
         );
     }

@@ -34,7 +34,8 @@ use guard::Names;
 pub struct Config {
     /// Where it listens.
     pub listener: TcpListener,
-    /// The names and addresses it answers to besides loopback, without port, IPv6 in brackets.
+    /// The names and addresses it answers to besides loopback and what the status names as the box's own, without port,
+    /// IPv6 in brackets.
     pub names: Vec<String>,
     /// Where presses on the page go; `None` on a box with a real button.
     pub button: Option<SyncSender<Press>>,
@@ -87,9 +88,10 @@ fn router(names: Vec<String>, live: watch::Receiver<Live>, button: Option<SyncSe
 /// Turns foreign names and foreign pages away, and puts the security headers on every answer.
 async fn gate(State(panel): State<Arc<Panel>>, request: Request, next: Next) -> Response {
     let headers = request.headers();
+    let own = guard::own_names(&panel.live.borrow().status.system);
     let allowed = panel
         .names
-        .check_host(headers)
+        .check_host(headers, &own)
         .and_then(|()| if request.method().is_safe() { Ok(()) } else { guard::check_origin(headers) });
     let mut response = match allowed {
         Ok(()) => next.run(request).await,

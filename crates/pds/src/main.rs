@@ -13,7 +13,12 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use control::{PdsStatus, Stamped, socket::SupervisorScreen, status::PdsState, verdict::VerdictFile};
+use control::{
+    PdsStatus, Stamped,
+    socket::SupervisorScreen,
+    status::{NetworkWord, PdsState},
+    verdict::VerdictFile,
+};
 use pds::{
     Platform,
     settings::{self, Log, Settings, TimeSource},
@@ -65,6 +70,9 @@ struct Cli {
     /// On the device: the supervisor's socket, where one-time codes go to be shown.
     #[arg(long, value_name = "SOCKET")]
     supervisor: Option<PathBuf>,
+    /// On the device: the file that tells of the network; relays are asked anew when it comes back.
+    #[arg(long, value_name = "FILE")]
+    network_file: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -85,7 +93,8 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    match start(settings, cli.status_file, cli.supervisor) {
+    let network = cli.network_file.map(NetworkFile::new);
+    match start(settings, cli.status_file, cli.supervisor, network) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("perch-pds: {error:#}\n"));
@@ -119,7 +128,12 @@ fn read_settings(file: Option<&Path>) -> Result<Settings, String> {
     })
 }
 
-fn start(settings: Settings, status_file: Option<PathBuf>, supervisor: Option<PathBuf>) -> Result<()> {
+fn start(
+    settings: Settings,
+    status_file: Option<PathBuf>,
+    supervisor: Option<PathBuf>,
+    network: Option<NetworkFile>,
+) -> Result<()> {
     log_by(settings.log);
     for note in &settings.notes {
         tracing::warn!("{note}");
@@ -153,7 +167,7 @@ fn start(settings: Settings, status_file: Option<PathBuf>, supervisor: Option<Pa
         "perch-pds starts"
     );
     let platform = Platform { codes, ..Platform::new(clock, disk) };
-    runtime.block_on(serve(config, platform, listener, told))
+    runtime.block_on(serve(config, platform, listener, told, network))
 }
 
 /// Whose word about the clock is taken. It is never simply believed, but in dev mode.
@@ -206,6 +220,7 @@ async fn serve(
     platform: Platform,
     listener: StdListener,
     file: Option<StatusFile>,
+    mut network: Option<NetworkFile>,
 ) -> Result<()> {
     let shutdown = CancellationToken::new();
     // Taken first: a signal during the start must end in order as well.
@@ -213,12 +228,14 @@ async fn serve(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut user = signal(SignalKind::user_defined1())?;
     let heal = Arc::new(Notify::new());
-    let platform = Platform { heal: Some(Arc::clone(&heal)), ..platform };
+    let watched_network = network.as_ref().map(|network| network.told.subscribe());
+    let platform = Platform { heal: Some(Arc::clone(&heal)), network: watched_network, ..platform };
     let (status, mut watched) = watch::channel(PdsStatus::default());
     let listener = TcpListener::from_std(listener)?;
     let mut running = std::pin::pin!(pds::run(config, platform, listener, status, shutdown.clone()));
     let mut told = None;
     let mut renewals = tokio::time::interval(STATUS_EVERY);
+    let mut looks = tokio::time::interval(NETWORK_LOOK);
     loop {
         tokio::select! {
             ended = running.as_mut() => return ended.map_err(anyhow::Error::from),
@@ -232,6 +249,11 @@ async fn serve(
                 say_what_changed(&watched.borrow_and_update(), &mut told);
                 if let Some(file) = &file {
                     file.write(&watched.borrow());
+                }
+            }
+            _ = looks.tick(), if network.is_some() => {
+                if let Some(network) = &mut network {
+                    network.look();
                 }
             }
             _ = renewals.tick(), if file.is_some() => {
@@ -251,6 +273,33 @@ async fn serve(
 
 /// How often the status is written anew: three times within its life of 15 s.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the file that tells of the network is read: relays may as well be asked two seconds later.
+const NETWORK_LOOK: Duration = Duration::from_secs(2);
+
+/// The file that tells how the network is.
+#[derive(Debug)]
+struct NetworkFile {
+    path: PathBuf,
+    last: NetworkWord,
+    told: watch::Sender<bool>,
+}
+
+impl NetworkFile {
+    /// Takes the network for granted until the file says otherwise.
+    fn new(path: PathBuf) -> Self {
+        Self { path, last: NetworkWord { up: true, came_up: 0 }, told: watch::Sender::new(true) }
+    }
+
+    fn look(&mut self) {
+        let Ok(Some(word)) = control::file::read::<NetworkWord>(&self.path) else { return };
+        if word != self.last {
+            self.last = word;
+            // Also when it is up as before: it is another network then.
+            self.told.send_replace(word.up);
+        }
+    }
+}
 
 /// The file that tells the box's screen how the PDS is.
 #[derive(Debug)]

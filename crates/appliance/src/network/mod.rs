@@ -2,10 +2,15 @@
 //!
 //! Parsing only; whoever answers DHCP wrote the values, so that each is checked to be an address.
 
+pub mod watch;
+
 use std::net::IpAddr;
 
 /// The script that udhcpc calls; the supervisor writes it into its run folder at every start.
 pub const UDHCPC_SCRIPT: &str = include_str!("udhcpc.sh");
+
+/// The file in the run folder that tells the PDS of the network ([`control::status::NetworkWord`]).
+pub const NETWORK_FILE: &str = "network/state.json";
 
 /// Largest lease that is read, bytes.
 pub const LEASE_BYTES_MAX: u64 = 4096;

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::data;
-use super::run::{Box_, run};
+use super::run::{Addresses, Box_, run};
 use super::run_tests::{Fakes, until};
 use crate::children::{self, Paths};
 use crate::gather::OwnStatus;
@@ -109,6 +109,8 @@ impl World {
             programs: children::ours(&paths, &users, &Memory::default()),
             data: data::manage(Box::new(volumes), users, &own).unwrap(),
             paths,
+            network: None,
+            addresses: Addresses::default(),
             interfaces: None,
             wifi_file: None,
             safe_mode: None,

@@ -2,6 +2,7 @@
 //! and waits for nothing but the next event.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -10,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use control::request::{Deed, Reply, Request};
 use control::socket;
+use control::status::NetworkWord;
 use platform::process::{Exit, Launch, ProcessId};
-use platform::{Power, PowerRequest, Processes, Watchdog};
+use platform::{NetworkState, Power, PowerRequest, Processes, Watchdog};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +43,15 @@ const LINE_BYTES_MAX: u64 = 2_048;
 /// The last line of a program's log, shared with the task that reads it.
 type Said = Arc<Mutex<Option<String>>>;
 
+/// Where the box answers, for the pages.
+#[derive(Clone, Debug, Default)]
+pub struct Addresses {
+    /// The PDS's own address for clients; empty when its settings name none.
+    pub pds_url: String,
+    /// The panel's port.
+    pub panel_port: u16,
+}
+
 /// What the driver is given.
 pub struct Box_ {
     /// Starts and ends programs.
@@ -55,6 +66,10 @@ pub struct Box_ {
     pub paths: Paths,
     /// Who may write to the data, and when.
     pub data: Data,
+    /// What the network is; `None` where nobody watches it.
+    pub network: Option<watch::Receiver<NetworkState>>,
+    /// Where the panel answers and where the PDS does, for the pages.
+    pub addresses: Addresses,
     /// `/sys/class/net`; none looks after no interface.
     pub interfaces: Option<PathBuf>,
     /// The settings of the wireless network, as wpa_supplicant reads them.
@@ -98,6 +113,7 @@ pub async fn run(parts: Box_, shutdown: CancellationToken) -> std::io::Result<()
             _ = ends.recv() => driver.collect(),
             Some(wish) = driver.parts.wishes.recv() => driver.wish(wish),
             Some(deed) = driver.parts.deeds.recv() => driver.deed(&deed),
+            () = changed(&mut driver.parts.network) => driver.network_changed(),
             Some(word) = driver.parts.data.words.recv() => driver.data_word(word),
             Some(_) = driver.tasks.join_next() => {}
             () = shutdown.cancelled(), if !told => {
@@ -118,6 +134,8 @@ struct Driver {
     /// Ends that were seen; told at the next tick, when the last words have been read.
     ended: Vec<(ProcessId, Exit)>,
     leases: BTreeMap<String, Lease>,
+    network: NetworkState,
+    network_word: NetworkWord,
     /// What is to be told to the guard again until it listens.
     guard_waits: Vec<Request>,
     tasks: JoinSet<()>,
@@ -144,6 +162,8 @@ impl Driver {
             said: BTreeMap::new(),
             ended: Vec::new(),
             leases: BTreeMap::new(),
+            network: NetworkState::default(),
+            network_word: NetworkWord::default(),
             guard_waits: Vec::new(),
             tasks: JoinSet::new(),
             started: Instant::now(),
@@ -168,17 +188,7 @@ impl Driver {
         self.collect();
         self.feed(Input::Tick);
         let children = self.supervisor.report(self.now_ms());
-        let addresses: Vec<String> = self
-            .leases
-            .values()
-            .filter_map(|lease| lease.address)
-            .map(|address| address.to_string())
-            .collect();
-        self.parts.own.change(|status| {
-            status.system.children = children;
-            status.system.network_up = !addresses.is_empty();
-            status.system.addresses = addresses;
-        });
+        self.parts.own.change(|status| status.system.children = children);
     }
 
     fn collect(&mut self) {
@@ -358,9 +368,36 @@ impl Driver {
             let servers = servers.take(network::SERVERS_MAX).map(ToString::to_string).collect();
             self.leases = leases;
             self.tell_guard(Request::TimeServers { servers });
-            if self.leases.values().any(|lease| lease.address.is_some()) {
-                self.tell_guard(Request::NetworkUp);
-            }
+        }
+    }
+
+    /// Tells the pages, and those who ask the world anew, what the network is now.
+    fn network_changed(&mut self) {
+        let Some(network) = &mut self.parts.network else { return };
+        let state = network.borrow_and_update().clone();
+        let came_up = state.came_up(&self.network);
+        let addresses: Vec<String> = state.addresses().map(|address| address.to_string()).collect();
+        let Addresses { pds_url, panel_port } = self.parts.addresses.clone();
+        let panel_url = state
+            .addresses()
+            .next()
+            .map(|address| format!("http://{}", SocketAddr::new(address, panel_port)));
+        self.parts.own.change(|status| {
+            status.system.network_up = state.is_up();
+            status.system.addresses = addresses;
+            status.system.pds_url = pds_url;
+            status.system.panel_url = panel_url.unwrap_or_default();
+        });
+        self.network_word.up = state.is_up();
+        self.network_word.came_up += u64::from(came_up);
+        self.network = state;
+        if let Err(error) =
+            control::file::replace(&self.parts.paths.run.join(network::NETWORK_FILE), &self.network_word)
+        {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the PDS does not hear of the network");
+        }
+        if came_up {
+            self.tell_guard(Request::NetworkUp);
         }
     }
 
@@ -370,6 +407,17 @@ impl Driver {
         let mut text = String::new();
         std::fs::File::open(path).ok()?.take(network::LEASE_BYTES_MAX).read_to_string(&mut text).ok()?;
         Some(Lease::parse(&text))
+    }
+}
+
+/// Waits for the network to change; for ever where nobody watches it.
+async fn changed(network: &mut Option<watch::Receiver<NetworkState>>) {
+    let is_ended = match network {
+        Some(watched) => watched.changed().await.is_err(),
+        None => true,
+    };
+    if is_ended {
+        std::future::pending::<()>().await;
     }
 }
 

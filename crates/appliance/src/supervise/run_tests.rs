@@ -5,17 +5,19 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use control::request::Deed;
+use control::request::{Deed, Reply, Request};
+use control::socket;
+use control::status::NetworkWord;
 use control::users::{User, Users};
 use platform::board::Memory;
 use platform::process::{Exit, Launch, ProcessId, Spawned};
 use platform::sim::SimPower;
-use platform::{DeviceError, PowerRequest, Processes};
-use tokio::sync::mpsc;
+use platform::{DeviceError, Link, NetworkState, PowerRequest, Processes};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::data;
-use super::run::{Box_, run};
+use super::run::{Addresses, Box_, run};
 use crate::children::{self, Paths};
 use crate::gather::OwnStatus;
 
@@ -92,6 +94,8 @@ async fn an_ended_program_is_back_with_its_last_words_and_a_deed_ends_all_in_ord
         programs: children::ours(&paths, &users, &memory),
         data: data::elsewhere(&paths.data, users, &own),
         paths,
+        network: None,
+        addresses: Addresses::default(),
         interfaces: None,
         wifi_file: None,
         safe_mode: None,
@@ -112,4 +116,70 @@ async fn an_ended_program_is_back_with_its_last_words_and_a_deed_ends_all_in_ord
     until("the end", || power.requests() == [PowerRequest::Off]).await;
     tasks.join_all().await.into_iter().for_each(|ended| ended.unwrap());
     assert_eq!(started().len(), 2, "nothing was started on the way off");
+}
+
+#[tokio::test]
+async fn guard_pds_and_pages_hear_of_a_network_that_comes_up_and_of_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = Paths { bin: "/usr/bin".into(), run: folder.path().into(), data: folder.path().join("data") };
+    for name in ["timeguard", "network"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let heard = Arc::<Mutex<Vec<Request>>>::default();
+    let into = Arc::clone(&heard);
+    let listener = socket::bind(&folder.path().join("timeguard/control.sock"), 0o600).unwrap();
+    let guard = move |_, request| {
+        into.lock().unwrap().push(request);
+        Reply::Done
+    };
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(socket::serve(listener, guard, CancellationToken::new()));
+    let (_wish, wishes) = mpsc::channel(1);
+    let (_deed, deeds) = mpsc::channel(1);
+    let (told, watched) = watch::channel(NetworkState::default());
+    let own = OwnStatus::default();
+    let parts = Box_ {
+        processes: Box::new(Fakes::default()),
+        watchdog: None,
+        power: Box::new(SimPower::default()),
+        programs: Vec::new(),
+        data: data::elsewhere(&paths.data, Users::default(), &own),
+        paths,
+        network: Some(watched),
+        addresses: Addresses { pds_url: "https://pds.example.com".to_owned(), panel_port: 8080 },
+        interfaces: None,
+        wifi_file: None,
+        safe_mode: None,
+        own: own.clone(),
+        wishes,
+        deeds,
+    };
+    tasks.spawn(async move { run(parts, CancellationToken::new()).await.unwrap() });
+    let state = |address: &str, has_route| NetworkState {
+        links: vec![Link {
+            name: "eth0".to_owned(),
+            wireless: false,
+            carrier: true,
+            addresses: vec![address.parse().unwrap()],
+        }],
+        has_route,
+    };
+    let word = || {
+        let path = folder.path().join(crate::network::NETWORK_FILE);
+        control::file::read::<NetworkWord>(&path).unwrap().unwrap_or_default()
+    };
+    told.send_replace(state("192.168.1.7", true));
+    until("the guard", || *heard.lock().unwrap() == [Request::NetworkUp]).await;
+    assert_eq!(word(), NetworkWord { up: true, came_up: 1 });
+    let system = own.get().system;
+    assert!(system.network_up);
+    assert_eq!(
+        (system.addresses, system.panel_url.as_str()),
+        (vec!["192.168.1.7".to_owned()], "http://192.168.1.7:8080")
+    );
+    told.send_replace(state("192.168.1.7", false));
+    until("the loss", || !own.get().system.network_up && !word().up).await;
+    told.send_replace(state("10.0.0.9", true));
+    until("the other network", || heard.lock().unwrap().len() == 2).await;
+    assert_eq!(word(), NetworkWord { up: true, came_up: 2 });
 }

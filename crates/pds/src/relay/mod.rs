@@ -109,8 +109,10 @@ pub(crate) async fn keep(app: Shared, platform: Platform) {
             _ = tick.tick() => {}
             () = asked_to_heal(&platform) => forced = true,
         }
+        // A word that says "up" again tells of another network: relays may not know the way there.
+        let is_news = network.as_ref().is_some_and(|network| network.has_changed().unwrap_or(false));
         let is_up = network.as_mut().is_none_or(|network| *network.borrow_and_update());
-        if is_up && !was_up {
+        if is_up && (!was_up || is_news) {
             care.network_is_up();
         }
         was_up = is_up;
