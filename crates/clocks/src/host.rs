@@ -1,11 +1,11 @@
 //! What is taken from this machine: Debian's packages, the C compiler. Nothing is installed.
 
-use std::env::consts::ARCH;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use testbed::Programs;
 
 /// The programs, and libraries that a bare Debian lacks.
 const PACKAGES: [&str; 12] = [
@@ -29,7 +29,7 @@ const SOURCES: [&str; 2] = ["tests/clocks/shim.c", "tests/clocks/kernel.c"];
 /// Debian's programs, and the shim before them.
 #[derive(Clone, Debug)]
 pub struct Host {
-    packages: Vec<PathBuf>,
+    programs: Programs,
     /// The shim, a shared object.
     pub shim: PathBuf,
     /// Where the programs find their libraries.
@@ -39,7 +39,7 @@ pub struct Host {
 impl Host {
     /// Fetches the packages, once, and builds the shim below `folder`.
     pub fn prepare(folder: &Path) -> Result<Self> {
-        let packages = testbed::debian_packages(&PACKAGES).context("cannot fetch Debian's packages")?;
+        let programs = Programs::fetch(&PACKAGES).context("cannot fetch Debian's packages")?;
         let shim = folder.join("shim.so");
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let mut compiler = Command::new("cc");
@@ -51,22 +51,13 @@ impl Host {
             "the shim does not compile:\n{}",
             String::from_utf8_lossy(&done.stderr)
         );
-        let libraries = std::env::join_paths(packages.iter().flat_map(|package| library_folders(package)))
-            .context("a colon in the path of the packages")?;
-        Ok(Self { packages, shim, libraries })
+        let libraries =
+            std::env::join_paths(programs.libraries()).context("a colon in the path of the packages")?;
+        Ok(Self { programs, shim, libraries })
     }
 
     /// Gives the path of a program of the packages, such as `usr/sbin/chronyd`.
     pub fn program(&self, path: &str) -> Result<PathBuf> {
-        let found = self.packages.iter().map(|package| package.join(path)).find(|program| program.exists());
-        found.with_context(|| format!("no {path} in Debian's packages"))
+        Ok(self.programs.file(path)?)
     }
-}
-
-/// Gives the folders of a package that may have libraries.
-fn library_folders(package: &Path) -> Vec<PathBuf> {
-    let triplet = format!("{ARCH}-linux-gnu");
-    let folders = ["lib", "usr/lib"].map(|lib| package.join(lib).join(&triplet));
-    let all = folders.into_iter().flat_map(|folder| [folder.join("systemd"), folder]);
-    all.filter(|folder| folder.is_dir()).collect()
 }

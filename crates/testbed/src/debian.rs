@@ -1,7 +1,7 @@
 //! Fetches Debian's packages, most of them of arm64, with apt and unpacks them into the cache. Nothing is installed on the host.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -13,21 +13,51 @@ use crate::{
 /// Kernels that will do, the first that is offered: 6.12 is what Raspberry Pi OS ships.
 const KERNELS: &[&str] = &["linux-image-6.12-arm64:arm64", "linux-image-arm64:arm64"];
 
-/// Fetches packages of this computer's own architecture and gives the folder into which each is unpacked.
-///
-/// For tests of programs that must not be installed, because they would start by themselves.
-///
-/// # Errors
-/// When apt does not have one of them.
-pub fn debian_packages(packages: &[&str]) -> Result<Vec<PathBuf>, TestbedError> {
-    let _lock = CacheLock::take()?;
-    let fetch =
-        || packages.iter().map(|package| unpacked(package)).collect::<Result<Vec<PathBuf>, TestbedError>>();
-    fetch().or_else(|_unknown| {
-        // A fresh machine knows no packages yet.
-        output(Path::new("/"), "apt-get", &["-q", "update"])?;
-        fetch()
-    })
+/// Programs of this computer's own Debian that are unpacked and not installed: installed, they would start by themselves.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    packages: Vec<PathBuf>,
+}
+
+impl Programs {
+    /// Fetches these packages, once. Those of libraries that a bare system may lack belong among them.
+    ///
+    /// # Errors
+    /// When apt does not have one of them.
+    pub fn fetch(packages: &[&str]) -> Result<Self, TestbedError> {
+        let _lock = CacheLock::take()?;
+        let fetch =
+            || packages.iter().map(|package| unpacked(package)).collect::<Result<Vec<_>, TestbedError>>();
+        let packages = fetch().or_else(|_unknown| {
+            // A fresh machine knows no packages yet.
+            output(Path::new("/"), "apt-get", &["-q", "update"])?;
+            fetch()
+        })?;
+        Ok(Self { packages })
+    }
+
+    /// Gives a file by its path when installed, such as `usr/sbin/chronyd`.
+    ///
+    /// # Errors
+    /// When no package has it.
+    pub fn file(&self, path: &str) -> Result<PathBuf, TestbedError> {
+        let files = self.packages.iter().map(|package| package.join(path));
+        let missing = || TestbedError::file("find", Path::new(path))(io::ErrorKind::NotFound.into());
+        files.into_iter().find(|file| file.exists()).ok_or_else(missing)
+    }
+
+    /// Gives the folders of their libraries, for `LD_LIBRARY_PATH`.
+    #[must_use]
+    pub fn libraries(&self) -> Vec<PathBuf> {
+        let triplet = format!("{}-linux-gnu", std::env::consts::ARCH);
+        let folders = self
+            .packages
+            .iter()
+            .flat_map(|package| ["lib", "usr/lib"].map(|lib| package.join(lib).join(&triplet)));
+        // systemd keeps its own in a folder of their own.
+        let all = folders.flat_map(|folder| [folder.join("systemd"), folder]);
+        all.filter(|folder| folder.is_dir()).collect()
+    }
 }
 
 /// A package of Debian's, unpacked.

@@ -22,8 +22,8 @@ pub enum TestbedError {
         /// What it wrote to standard error.
         said: String,
     },
-    /// A Debian package is not offered for arm64.
-    #[error("no package {0}: run `dpkg --add-architecture arm64` and `apt-get update`")]
+    /// A Debian package is not offered.
+    #[error("no package {0}: run `apt-get update`, and before it for arm64 `dpkg --add-architecture arm64`")]
     Package(String),
     /// A file of the host could not be read or written.
     #[error("cannot {operation} {}", path.display())]

@@ -52,7 +52,7 @@ pub mod time_server;
 mod usbredir;
 
 pub use agent::Done;
-pub use debian::{Package, debian_packages};
+pub use debian::{Package, Programs};
 pub use error::TestbedError;
 pub use host::{cache, free_port};
 pub use i2c::{I2cBus, I2cDevice, Transfer};

@@ -1,10 +1,13 @@
 //! chronyd and ntpd as Debian ships them, unpacked below `target/` and never installed: installed, they would start by
 //! themselves and set this machine's clock. They run without the right to set it.
 
+use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+
+use testbed::Programs;
 
 /// The packages, with the libraries that a bare system lacks.
 const PACKAGES: &[&str] = &[
@@ -32,51 +35,24 @@ impl Drop for Running {
     }
 }
 
-/// Gives the folder with the unpacked packages, fetching them once.
-fn unpacked() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("time-servers");
-        if target.join("usr/sbin/chronyd").exists() {
-            return target;
-        }
-        let work = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        let fetch = || {
-            let mut apt = Command::new("apt-get");
-            apt.args(["-q", "download"]).args(PACKAGES).current_dir(work.path());
-            apt.stdout(Stdio::null()).status().unwrap().success()
-        };
-        if !fetch() {
-            // A fresh machine knows no packages yet.
-            drop(Command::new("apt-get").args(["-q", "update"]).stdout(Stdio::null()).status());
-            assert!(fetch(), "these tests need the Debian packages {PACKAGES:?}");
-        }
-        let new = work.path().join("root");
-        for package in std::fs::read_dir(work.path()).unwrap().flatten() {
-            if package.path().extension().is_some_and(|extension| extension == "deb") {
-                let done = Command::new("dpkg-deb").arg("-x").arg(package.path()).arg(&new).status();
-                assert!(done.unwrap().success());
-            }
-        }
-        // Another process may have been quicker; its copy is as good.
-        drop(std::fs::rename(&new, &target));
-        target
-    })
+fn programs() -> &'static Programs {
+    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+    PROGRAMS.get_or_init(|| Programs::fetch(PACKAGES).unwrap())
 }
 
-fn libraries() -> PathBuf {
-    let lib = unpacked().join("usr/lib");
-    let folders = std::fs::read_dir(lib).unwrap().flatten().map(|entry| entry.path());
-    folders.into_iter().find(|folder| folder.join("faketime").exists()).unwrap()
+fn libraries() -> OsString {
+    std::env::join_paths(programs().libraries()).unwrap()
 }
 
 fn start(program: &str, arguments: &[&str], ahead_s: i64) -> Running {
     let mut command = Command::new("setpriv");
     command.args(["--bounding-set", "-sys_time", "--inh-caps", "-sys_time", "--"]);
-    command.arg(unpacked().join(program)).args(arguments);
+    command.arg(programs().file(program).unwrap()).args(arguments);
     command.env("LD_LIBRARY_PATH", libraries());
     if ahead_s != 0 {
-        command.env("LD_PRELOAD", libraries().join("faketime/libfaketime.so.1"));
+        let folders =
+            programs().libraries().into_iter().map(|folder| folder.join("faketime/libfaketime.so.1"));
+        command.env("LD_PRELOAD", folders.into_iter().find(|file| file.exists()).unwrap());
         command.env("FAKETIME", format!("{ahead_s:+}"));
     }
     Running(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
@@ -118,7 +94,7 @@ pub(crate) fn ntpsec_command(folder: &Path, address: Ipv4Addr) -> String {
 fn line(program: &str, arguments: &str) -> String {
     format!(
         "LD_LIBRARY_PATH={} setpriv --bounding-set -sys_time --inh-caps -sys_time -- {} {arguments} >/dev/null 2>&1 &",
-        libraries().display(),
-        unpacked().join(program).display()
+        libraries().to_string_lossy(),
+        programs().file(program).unwrap().display()
     )
 }
