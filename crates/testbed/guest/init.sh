@@ -21,4 +21,13 @@ for word in $(cat /proc/cmdline); do
         done ;;
     esac
 done
+# A chip of 28 lines, as many as a Pi's header has, with the label that the board's description names.
+if [ -d /sys/module/gpio_sim ]; then
+    mount -t configfs configfs /sys/kernel/config
+    chip=/sys/kernel/config/gpio-sim/front
+    mkdir -p $chip/bank0
+    echo 28 >$chip/bank0/num_lines
+    echo gpio-sim.0-node0 >$chip/bank0/label
+    echo 1 >$chip/live
+fi
 exec /bin/init

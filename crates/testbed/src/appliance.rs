@@ -24,9 +24,12 @@ use crate::{
 /// Our programs on the device.
 const PROGRAMS: [&str; 5] = ["perch-appliance", "perch-pds", "perch-timeguard", "perch-panel", "perchctl"];
 
-/// Where `board/qemu-virt/board.toml` has display and clock chip.
+/// Where `board/qemu-virt/board.toml` has display and clock chip on the bus.
 pub const DISPLAY_ADDRESS: u8 = 0x3c;
 pub const CHIP_ADDRESS: u8 = 0x68;
+/// Its lines of button and light.
+pub const BUTTON_LINE: u32 = 17;
+pub const LIGHT_LINE: u32 = 27;
 
 /// Ports of PDS and panel in the guest.
 const PDS_PORT: u16 = 2583;
@@ -73,7 +76,7 @@ impl Appliance {
     /// # Errors
     /// When a file is missing or no time server can be started.
     pub fn new(programs: &Path, card: &Path, pds_port: u16, panel_port: u16) -> Result<Self, TestbedError> {
-        let setup = root_files(Setup::new(), programs)?.kernel(&["root=/dev/mmcblk0p2"]);
+        let setup = root_files(Setup::new(), programs)?.kernel(&["root=/dev/mmcblk0p2"]).gpio();
         let appliance = Self::around(setup, card, pds_port, panel_port)?;
         let settings = appliance.settings.clone();
         Ok(appliance.with(|setup| setup.file("/boot/perch.toml", 0o600, settings.as_bytes())))
@@ -121,17 +124,13 @@ impl Appliance {
 /// The root file system: what the image has, and the agent beside it.
 fn root_files(setup: Setup, programs: &Path) -> Result<Setup, TestbedError> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let mut setup = setup.host_tree("/", &root.join("image/overlay"))?;
+    let mut setup = setup.ext4_programs()?.host_tree("/", &root.join("image/overlay"))?;
     setup = setup.host_tree("/etc/perch/boards", &root.join("board"))?;
     for program in PROGRAMS {
         setup = setup.host_file(&format!("/usr/bin/{program}"), 0o755, programs.join(program));
     }
     let inittab = root.join("image/overlay/etc/inittab");
     let text = fs::read_to_string(&inittab).map_err(TestbedError::file("read", &inittab))?;
-    // Before the supervisor, which does not mount the data yet.
-    let data =
-        "::sysinit:/bin/sh -c 'until mount -t ext4 -o noatime /dev/mmcblk0p4 /data; do usleep 50000; done'\n";
-    let text = text.replace("::respawn:", &format!("{data}::respawn:"));
     let text = format!("{text}::once:/sbin/testbed-agent\n");
     Ok(setup.file("/etc/inittab", 0o644, text.as_bytes()).link("/sbin/udhcpc", "/bin/busybox"))
 }
@@ -154,21 +153,29 @@ fn settings(time_servers: &[TimeServer], pds_port: u16, plc_port: u16) -> String
     )
 }
 
-/// Makes a card as it is flashed: the image's partition table, and an empty file system for the data.
+/// Makes a card as it is flashed: the image's partition table, and no data yet.
 ///
 /// # Errors
-/// When it cannot be written or there is no `mkfs.ext4`.
+/// When it cannot be written.
 pub fn make_card(path: &Path) -> Result<(), TestbedError> {
     let file = || TestbedError::file("write", path);
     let mut card = fs::File::create(path).map_err(file())?;
     card.set_len(CARD_BYTES).map_err(file())?;
     card.seek(SeekFrom::Start(440)).map_err(file())?;
-    card.write_all(&partition_table()).map_err(file())?;
-    let (_, first, sectors) = PARTITIONS[3];
-    let offset = format!("offset={}", u64::from(first) * SECTOR_BYTES);
-    let kib = format!("{}k", u64::from(sectors) * SECTOR_BYTES / 1024);
-    let place = path.to_string_lossy();
-    output(Path::new("/"), "mkfs.ext4", &["-q", "-F", "-E", &offset, &place, &kib]).map(drop)
+    card.write_all(&partition_table()).map_err(file())
+}
+
+/// Tells whether the data's file system on a card was left in order: unmounted, and without a fault.
+///
+/// # Errors
+/// When there is no `dumpe2fs`.
+pub fn is_clean(card: &Path) -> Result<bool, TestbedError> {
+    let (_, first, _) = PARTITIONS[3];
+    let offset = u64::from(first) * SECTOR_BYTES;
+    let place = format!("{}?offset={offset}", card.display());
+    let about = output(Path::new("/"), "dumpe2fs", &["-h", &place])?;
+    let unmounted = !String::from_utf8_lossy(&about).contains("needs_recovery");
+    Ok(unmounted && output(Path::new("/"), "e2fsck", &["-fn", &place]).is_ok())
 }
 
 /// The end of a master boot record, from its disk signature at byte 440 on.

@@ -14,6 +14,7 @@ use crate::{
     cpio::Archive,
     debian,
     host::{CacheLock, cache, make_folder, output, read, write_whole},
+    modules,
 };
 
 const INIT: &str = include_str!("../guest/init.sh");
@@ -76,10 +77,13 @@ pub(crate) struct BootFiles {
     pub(crate) initramfs: PathBuf,
 }
 
-/// Fetches and builds what is missing.
-pub(crate) fn prepare() -> Result<BootFiles, TestbedError> {
+/// Fetches and builds what is missing; with `gpio`, the simulated GPIO chip as well.
+pub(crate) fn prepare(gpio: bool) -> Result<BootFiles, TestbedError> {
     let _lock = CacheLock::take()?;
     let image = debian::unpacked(&debian::kernel_package()?)?;
+    if gpio {
+        modules::gpio_sim(&kernel_version(&image)?)?;
+    }
     let kernel = starting_with(&image.join("boot"), "vmlinuz-")
         .ok_or_else(|| TestbedError::Kernel("boot/vmlinuz".to_owned()))?;
     let initramfs = cache().join(format!("initramfs-{:016x}.cpio", fingerprint(&kernel)));
@@ -115,7 +119,7 @@ fn fingerprint(kernel: &Path) -> u64 {
 
 /// Modules that were built here because Debian's kernel leaves them out.
 fn extra_modules() -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(cache().join("modules")) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(modules::folder()) else { return Vec::new() };
     let mut found: Vec<PathBuf> = entries
         .filter_map(Result::ok)
         .map(|entry| entry.path())

@@ -45,6 +45,7 @@ mod host;
 pub mod i2c;
 mod initramfs;
 mod machine;
+mod modules;
 pub mod parts;
 pub mod plc;
 mod setup;

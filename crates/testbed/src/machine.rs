@@ -41,6 +41,9 @@ const ARCHIVE_ALIGN: usize = 4;
 /// Lines of the serial log that an error shows.
 const LOG_LINES_SHOWN: usize = 40;
 
+/// Where the simulated GPIO chip shows its lines.
+const GPIO_CHIP: &str = "/sys/devices/platform/gpio-sim.0/gpiochip*";
+
 /// Machines that this process has started: part of the name of each one's folder.
 static STARTED: AtomicU32 = AtomicU32::new(0);
 
@@ -69,7 +72,7 @@ impl Machine {
     /// holds the end of the serial log.
     pub fn boot(setup: &Setup) -> Result<Self, TestbedError> {
         let files = match &setup.system {
-            None => initramfs::prepare()?,
+            None => initramfs::prepare(setup.gpio)?,
             Some(files) => files.clone(),
         };
         let folder = own_folder()?;
@@ -352,6 +355,35 @@ impl Machine {
             self.wait_for("[ -e /dev/i2c-0 ]", RUN_LIMIT)?;
         }
         Ok(())
+    }
+
+    /// Pulls a line of the GPIO chip down, as a button between the line and ground does, and lets it go after so many
+    /// milliseconds; for a machine with [`Setup::gpio`]. On a busy computer it takes longer.
+    ///
+    /// # Errors
+    /// When there is no such line, or nobody in the guest uses it.
+    pub fn press(&self, line: u32, milliseconds: u32) -> Result<(), TestbedError> {
+        let microseconds = u64::from(milliseconds) * 1_000;
+        self.sh(&format!(
+            "cd {GPIO_CHIP}/sim_gpio{line} && echo pull-down >pull && usleep {microseconds} && echo pull-up >pull"
+        ))
+        .map(drop)
+    }
+
+    /// Pulls a line `up` or `down` until it is pulled again.
+    ///
+    /// # Errors
+    /// As [`Machine::press`].
+    pub fn pull(&self, line: u32, to: &str) -> Result<(), TestbedError> {
+        self.sh(&format!("cd {GPIO_CHIP}/sim_gpio{line} && echo pull-{to} >pull")).map(drop)
+    }
+
+    /// Tells whether a line of the GPIO chip is high.
+    ///
+    /// # Errors
+    /// As [`Machine::press`].
+    pub fn is_high(&self, line: u32) -> Result<bool, TestbedError> {
+        Ok(self.sh(&format!("cat {GPIO_CHIP}/sim_gpio{line}/value"))? == "1")
     }
 
     fn no_answer(&self, why: NoAnswer, what: &str, limit: Duration) -> TestbedError {

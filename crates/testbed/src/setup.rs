@@ -6,10 +6,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{TestbedError, cpio::Archive, host::read, i2c::I2cBus, initramfs::BootFiles};
+use crate::{
+    TestbedError,
+    cpio::Archive,
+    debian,
+    host::{CacheLock, read},
+    i2c::I2cBus,
+    initramfs::BootFiles,
+    modules::GPIO_SIM,
+};
 
 /// Memory of the guest, MiB, when the test names none: a Zero 2 W has as much.
 const MEMORY_MIB: u32 = 512;
+
+/// The programs of ext4 and the libraries that they have besides the guest's own.
+const EXT4_PACKAGES: &[&str] =
+    &["e2fsprogs:arm64", "libext2fs2:arm64", "libcom-err2:arm64", "libblkid1:arm64", "libuuid1:arm64"];
 
 /// Where QEMU's emulated network shows this computer's loopback to the guest.
 pub const HOST_IN_GUEST: &str = "10.0.2.2";
@@ -26,6 +38,7 @@ pub struct Setup {
     rtc_base: Option<String>,
     restarts: bool,
     pub(crate) system: Option<BootFiles>,
+    pub(crate) gpio: bool,
     pub(crate) i2c: Option<I2cBus>,
 }
 
@@ -214,6 +227,24 @@ impl Setup {
         Ok(self)
     }
 
+    /// Puts the programs that make, check, grow and mark an ext4 into the guest, as Debian has them.
+    ///
+    /// # Errors
+    /// When they cannot be fetched.
+    pub fn ext4_programs(mut self) -> Result<Self, TestbedError> {
+        let _lock = CacheLock::take()?;
+        for package in EXT4_PACKAGES {
+            let package = debian::unpacked(package)?;
+            for folder in ["sbin", "lib", "usr/lib"] {
+                let host = package.join(folder);
+                if host.is_dir() {
+                    self = self.host_tree(&format!("/{folder}"), &host)?;
+                }
+            }
+        }
+        Ok(self)
+    }
+
     /// Attaches a disk.
     #[must_use]
     pub fn disk(mut self, disk: Disk) -> Self {
@@ -264,6 +295,14 @@ impl Setup {
         let files = BootFiles { kernel: kernel.to_owned(), initramfs: initramfs.to_owned() };
         let words: Vec<&str> = command_line.split_whitespace().collect();
         Self { system: Some(files), ..self }.kernel(&words)
+    }
+
+    /// Gives it a GPIO chip with the label and lines that `board/qemu-virt/board.toml` names, whose lines are pulled by
+    /// [`crate::Machine::press`].
+    #[must_use]
+    pub fn gpio(mut self) -> Self {
+        self.gpio = true;
+        self.modules(&["configfs", GPIO_SIM])
     }
 
     /// Lets a machine that restarts come up again; else a restart ends QEMU.

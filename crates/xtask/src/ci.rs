@@ -8,9 +8,7 @@ use std::{path::Path, time::Instant};
 use anyhow::{Result, bail};
 
 use crate::{
-    clients, cross,
-    install::{self, Debian},
-    parity,
+    clients, cross, emulate, install, parity,
     shell::{cargo, run as run_command, run_lines, say},
     tidy,
 };
@@ -157,9 +155,7 @@ pub(crate) fn torture(root: &Path, states: u32, seed: u64) -> Result<()> {
 
 /// Runs the PDS in an emulated machine, cuts the power of its disk, and checks what is left; planted faults as well.
 pub(crate) fn block_cuts(root: &Path, states: u32, seed: u64) -> Result<()> {
-    install::program(root, &["mkfs.ext4", "-V"], "e2fsprogs")?;
-    install::debian(root, &install::Debian { packages: &["kmod", "xz-utils"], backports: false })?;
-    install::debian(root, &install::Debian { packages: &["qemu-system-arm"], backports: true })?;
+    emulate::install_machine(root)?;
     let programs = cross::build(root, cross::Effort::Quick)?;
     let (states, seed) = (states.to_string(), seed.to_string());
     let mut command = cargo(root, ["run", "--quiet", "--locked", "--package", "powercut", "--"]);
@@ -174,10 +170,7 @@ fn cross_build(root: &Path) -> Result<Count> {
 
 /// Boots the test machine and runs the tests that need it.
 fn device(root: &Path) -> Result<Count> {
-    install::program(root, &["mkfs.ext4", "-V"], "e2fsprogs")?;
-    install::debian(root, &Debian { packages: &["kmod", "xz-utils"], backports: false })?;
-    install::debian(root, &Debian { packages: &["qemu-system-arm"], backports: true })?;
-    install::foreign_architecture(root, "arm64")?;
+    emulate::install_machine(root)?;
     cross::build(root, cross::Effort::Quick)?;
     cross::build_probes(root)?;
     // One machine at a time: an emulated processor takes a real one.

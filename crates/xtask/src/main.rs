@@ -1,4 +1,4 @@
-//! The project's commands: `test`, `tidy`, `cross`, `bench`, `torture`, `image`, `image-lint`.
+//! The project's commands: `test`, `tidy`, `cross`, `qemu`, `bench`, `torture`, `image`, `image-lint`.
 //!
 //! They only start other programs and judge what these say. Nothing here is part of what runs on the box, and
 //! no service may depend on this crate.
@@ -7,6 +7,7 @@ mod benchmark;
 mod ci;
 mod clients;
 mod cross;
+mod emulate;
 mod image;
 mod install;
 mod parity;
@@ -56,6 +57,8 @@ enum Task {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Boots the whole box in an emulated ARM machine and serves it on this computer until Ctrl-C.
+    Qemu(emulate::Options),
     /// Measures Perch and the reference PDS in turn and writes docs/benchmarks.md.
     Bench(benchmark::Options),
     /// Cuts the power at thousands of places and checks what is left.
@@ -103,6 +106,7 @@ fn run(task: Task) -> Result<bool> {
         }
         Task::Image(options) => image::run(&root, &options).map(|_| true),
         Task::ImageLint { file } => image::lint(&root, &file),
+        Task::Qemu(options) => emulate::run(&root, &options).map(|()| true),
         Task::Bench(options) => benchmark::run(&root, &options).map(|()| true),
         Task::Torture { states, seed, block: false } => ci::torture(&root, states, seed).map(|()| true),
         Task::Torture { states, seed, block: true } => ci::block_cuts(&root, states, seed).map(|()| true),

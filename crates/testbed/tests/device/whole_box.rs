@@ -4,6 +4,7 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -11,83 +12,118 @@ use bench::{
     http::Http,
     xrpc::{POSTS, procedure, query_json, text},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use testbed::{
     Machine,
-    appliance::{Appliance, make_card, programs},
+    appliance::{Appliance, is_clean, make_card, programs},
     free_port,
 };
 
-/// Wait for the box to serve: some 20 s of emulation on an idle computer.
-const START_LIMIT: Duration = Duration::from_secs(300);
+/// Wait for the box to serve, or for anything else that takes seconds on an idle computer.
+pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 
 /// Largest memory of all four programs with one account, and of the guard alone, KiB.
 const MEMORY_MAX_KIB: u64 = 48 * 1024;
 const GUARD_MAX_KIB: u64 = 8 * 1024;
 
-/// The programs, and the names that the supervisor's report gives those that it starts.
+/// What the supervisor starts of ours.
 const CHILDREN: [&str; 3] = ["perch-pds", "perch-timeguard", "perch-panel"];
 
 const HEALTH: &str = "wget -q -O /dev/null http://127.0.0.1:2583/xrpc/_health";
 const SYNCED: &str = "perchctl status | grep -q '^Time .*(synced'";
 
-fn wait_until_serving(machine: &Machine) {
-    if let Err(error) = machine.wait_for(&format!("{HEALTH} && {SYNCED}"), START_LIMIT) {
-        let said = machine.run("perchctl status; cat /proc/mounts").unwrap();
-        panic!("{error}\n{}{}\n{}", said.text(), said.error_text(), machine.serial_log());
+/// A box that runs, with its card.
+pub(crate) struct Running {
+    pub(crate) appliance: Appliance,
+    pub(crate) machine: Machine,
+    card: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    /// Boots a box with a fresh card, whose machine believes that it is 2019, and waits until it serves.
+    pub(crate) fn boot() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let card = folder.path().join("card.img");
+        make_card(&card).unwrap();
+        let appliance = Appliance::new(&programs(), &card, free_port().unwrap(), free_port().unwrap())
+            .unwrap()
+            .with(|setup| setup.rtc_base("2019-02-03T04:05:06"));
+        let machine = appliance.boot().unwrap();
+        let running = Self { appliance, machine, card, _folder: folder };
+        running.wait_until_serving();
+        running
+    }
+
+    pub(crate) fn wait_until_serving(&self) {
+        if let Err(error) = self.machine.wait_for(&format!("{HEALTH} && {SYNCED}"), LIMIT) {
+            let said = self.machine.run("perchctl status; cat /proc/mounts").unwrap();
+            panic!("{error}\n{}{}\n{}", said.text(), said.error_text(), self.machine.serial_log());
+        }
+    }
+
+    /// A connection of a client from outside.
+    pub(crate) fn connect(&self) -> Http {
+        Http::connect(&format!("127.0.0.1:{}", self.appliance.pds_port)).unwrap()
+    }
+
+    /// The answer of the panel to a request under this name.
+    fn panel_answer(&self, host: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.appliance.panel_port)).unwrap();
+        write!(stream, "GET / HTTP/1.0\r\nHost: {host}\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// Resident and proportional memory of a program, KiB.
+    fn memory(&self, program: &str) -> (u64, u64) {
+        let rollup = self.machine.sh(&format!("cat /proc/$(pidof {program})/smaps_rollup")).unwrap();
+        let field = |name: &str| -> u64 {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+            line.split_whitespace().next().unwrap().parse().unwrap()
+        };
+        (field("Rss:"), field("Pss:"))
     }
 }
 
-fn connect(appliance: &Appliance) -> Http {
-    Http::connect(&format!("127.0.0.1:{}", appliance.pds_port)).unwrap()
+/// An account of a client from outside.
+pub(crate) struct Account {
+    did: String,
+    token: String,
 }
 
-/// The status of an answer of the panel to a request under this name.
-fn panel_answer(appliance: &Appliance, host: &str) -> String {
-    let mut stream = TcpStream::connect(("127.0.0.1", appliance.panel_port)).unwrap();
-    write!(stream, "GET / HTTP/1.0\r\nHost: {host}\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    answer
-}
+impl Account {
+    pub(crate) fn new(running: &Running) -> Self {
+        let input =
+            json!({ "handle": "ada.test", "email": "ada@example.org", "password": "a-long-enough-password" });
+        let made =
+            procedure(&mut running.connect(), "com.atproto.server.createAccount", None, &input).unwrap();
+        let field = |name| text(&made, name).unwrap().to_owned();
+        Self { did: field("did"), token: field("accessJwt") }
+    }
 
-/// Makes a post that must be taken and gives its address.
-fn post(http: &mut Http, did: &str, token: &str, words: &str) -> String {
-    let record = json!({ "$type": POSTS, "text": words, "createdAt": "2026-11-23T12:00:00Z" });
-    let input = json!({ "repo": did, "collection": POSTS, "record": record });
-    let made = procedure(http, "com.atproto.repo.createRecord", Some(token), &input).unwrap();
-    text(&made, "uri").unwrap().to_owned()
-}
+    /// Makes a post, which must be taken.
+    pub(crate) fn post(&self, running: &Running, words: &str) {
+        let record = json!({ "$type": POSTS, "text": words, "createdAt": "2026-11-23T12:00:00Z" });
+        let input = json!({ "repo": self.did, "collection": POSTS, "record": record });
+        let token = Some(self.token.as_str());
+        procedure(&mut running.connect(), "com.atproto.repo.createRecord", token, &input).unwrap();
+    }
 
-fn posts(http: &mut Http, did: &str) -> Vec<String> {
-    let call = format!("com.atproto.repo.listRecords?repo={did}&collection={POSTS}");
-    let listed = query_json(http, &call).unwrap();
-    let records = listed["records"].as_array().unwrap();
-    records.iter().map(|record| record["value"]["text"].as_str().unwrap().to_owned()).collect()
-}
-
-/// Resident and proportional memory of a program, KiB.
-fn memory(machine: &Machine, program: &str) -> (u64, u64) {
-    let script = format!("cat /proc/$(pidof {program})/smaps_rollup");
-    let rollup = machine.sh(&script).unwrap();
-    let field = |name: &str| -> u64 {
-        let line = rollup.lines().find_map(|line| line.strip_prefix(name)).unwrap();
-        line.split_whitespace().next().unwrap().parse().unwrap()
-    };
-    (field("Rss:"), field("Pss:"))
+    /// The posts, the newest first.
+    pub(crate) fn posts(&self, running: &Running) -> Vec<String> {
+        let call = format!("com.atproto.repo.listRecords?repo={}&collection={POSTS}", self.did);
+        let listed = query_json(&mut running.connect(), &call).unwrap();
+        let records = listed["records"].as_array().unwrap();
+        records.iter().map(|record| record["value"]["text"].as_str().unwrap().to_owned()).collect()
+    }
 }
 
 #[test]
-fn the_whole_box_boots_and_serves() {
-    let folder = tempfile::tempdir().unwrap();
-    let card = folder.path().join("card.img");
-    make_card(&card).unwrap();
-    let (pds_port, panel_port) = (free_port().unwrap(), free_port().unwrap());
-    let appliance = Appliance::new(&programs(), &card, pds_port, panel_port)
-        .unwrap()
-        .with(|setup| setup.rtc_base("2019-02-03T04:05:06"));
-    let machine = appliance.boot().unwrap();
-    wait_until_serving(&machine);
+fn the_whole_box_serves_and_survives_its_programs_and_its_supervisor() {
+    let running = Running::boot();
+    let (machine, appliance) = (&running.machine, &running.appliance);
     println!("{}", machine.sh("cat /proc/uptime; perchctl status").unwrap());
 
     // The time: the machine's own clock began in 2019.
@@ -95,23 +131,17 @@ fn the_whole_box_boots_and_serves() {
     let off_s = told_s - appliance.utc.us() / 1_000_000;
     assert!((-5..=1).contains(&off_s), "off by {off_s} s");
 
-    // A client from outside.
-    let mut http = connect(&appliance);
-    let input =
-        json!({ "handle": "ada.test", "email": "ada@example.org", "password": "a-long-enough-password" });
-    let made: Value = procedure(&mut http, "com.atproto.server.createAccount", None, &input).unwrap();
-    let (did, token) = (text(&made, "did").unwrap(), text(&made, "accessJwt").unwrap());
-    post(&mut http, did, token, "hello from the box");
-    assert_eq!(posts(&mut http, did), ["hello from the box"]);
-
-    // The panel answers to its own name only.
-    assert!(panel_answer(&appliance, "localhost").starts_with("HTTP/1.0 200"));
-    assert!(panel_answer(&appliance, "evil.example").starts_with("HTTP/1.0 4"));
+    // A client from outside, and the panel, which answers to its own names only.
+    let ada = Account::new(&running);
+    ada.post(&running, "hello from the box");
+    assert_eq!(ada.posts(&running), ["hello from the box"]);
+    assert!(running.panel_answer("localhost").starts_with("HTTP/1.0 200"));
+    assert!(running.panel_answer("evil.example").starts_with("HTTP/1.0 4"));
 
     // Memory.
     let mut all = (0, 0);
     for program in ["perch-appliance"].into_iter().chain(CHILDREN) {
-        let (resident, proportional) = memory(&machine, program);
+        let (resident, proportional) = running.memory(program);
         println!("{program:<16} {resident:>6} KiB resident, {proportional:>6} KiB proportional");
         all = (all.0 + resident, all.1 + proportional);
         assert!(program != "perch-timeguard" || resident <= GUARD_MAX_KIB);
@@ -123,16 +153,21 @@ fn the_whole_box_boots_and_serves() {
     for program in CHILDREN {
         let before = machine.sh(&format!("pidof {program}")).unwrap();
         machine.sh(&format!("kill -9 {before}")).unwrap();
-        machine.wait_for(&format!("p=$(pidof {program}) && [ $p != {before} ]"), START_LIMIT).unwrap();
+        machine.wait_for(&format!("p=$(pidof {program}) && [ $p != {before} ]"), LIMIT).unwrap();
     }
-    wait_until_serving(&machine);
-    assert_eq!(posts(&mut connect(&appliance), did), ["hello from the box"]);
+    running.wait_until_serving();
+    assert_eq!(ada.posts(&running), ["hello from the box"]);
     assert!(machine.sh("perchctl status").unwrap().contains("pds: runs, started again 1 time"));
 
     // A supervisor that hangs: the watchdog restarts the machine.
-    post(&mut connect(&appliance), did, token, "before the watchdog");
+    ada.post(&running, "before the watchdog");
     machine.sh("kill -STOP $(pidof perch-appliance)").unwrap();
-    machine.wait_restart(START_LIMIT).unwrap();
-    wait_until_serving(&machine);
-    assert_eq!(posts(&mut connect(&appliance), did), ["before the watchdog", "hello from the box"]);
+    machine.wait_restart(LIMIT).unwrap();
+    running.wait_until_serving();
+    assert_eq!(ada.posts(&running), ["before the watchdog", "hello from the box"]);
+
+    // Switched off in order: the file system needs no repair.
+    assert!(machine.sh("perchctl off").unwrap().contains("switches itself off"));
+    machine.wait_end(LIMIT).unwrap();
+    assert!(is_clean(&running.card).unwrap());
 }
