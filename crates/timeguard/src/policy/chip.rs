@@ -23,6 +23,9 @@ const SET_BOUND_US: u64 = 500_000;
 /// Microseconds after which a failed setting is tried again.
 const SET_RETRY_US: i64 = 600_000_000;
 
+/// A chip that is off by more is not left so until its daily setting, microseconds.
+const WRONG_US: u64 = 2_000_000;
+
 /// How long a reading suffices to measure the drift by before a setting, microseconds: the processor's crystal adds at
 /// most 60 ms in it.
 const FRESH_READING_US: u64 = 600_000_000;
@@ -215,14 +218,20 @@ impl Chip {
         if bound_us > SET_BOUND_US {
             return ChipNeed::Nothing;
         }
-        let fresh = self.set_in_this_boot
+        let runs = matches!(seen, Seen::Running(_) | Seen::JustSet);
+        let right = match seen {
+            Seen::JustSet => true,
+            Seen::Running(shown) => shown.offset_us.abs_diff(now.offset_us) <= WRONG_US,
+            Seen::Failing | Seen::Stopped | Seen::Implausible | Seen::Unproven => false,
+        };
+        let fresh = right
+            && self.set_in_this_boot
             && self.set_us.is_some_and(|set_us| unix_us.saturating_sub(set_us) < SET_EVERY_US);
         let lately =
             |at_us: Option<i64>| at_us.is_some_and(|at_us| steady_us.saturating_sub(at_us) < SET_RETRY_US);
         if fresh || lately(self.tried_at_us) {
             return ChipNeed::Nothing;
         }
-        let runs = matches!(seen, Seen::Running(_) | Seen::JustSet);
         if let (true, Some(age_us)) = (runs, self.age_us(unix_us).filter(|age| *age >= MEASURE_AFTER_US)) {
             match seen {
                 Seen::Running(shown) if steady_us.abs_diff(shown.at_us) <= FRESH_READING_US => {

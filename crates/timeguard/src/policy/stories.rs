@@ -187,6 +187,26 @@ fn a_chip_that_a_driver_had_first_counts_once_it_is_set() {
 }
 
 #[test]
+fn a_chip_that_stops_after_it_was_set_is_set_again() {
+    use platform::Rtc;
+    let mut world = World::new(Setup::default());
+    world.pass(10 * SECOND_US);
+    assert_eq!(world.chip.sets(), 1);
+    world.chip.stop();
+    let reading = world.chip.read().ok();
+    world.feed(Input::Chip(reading));
+    assert_eq!(status(&world).rtc, RtcState::Stopped);
+    world.pass(15 * 60 * SECOND_US);
+    assert_eq!(world.chip.sets(), 2);
+    // Nor is one left wrong that somebody else has set.
+    world.chip.jump(HOUR_US);
+    let reading = world.chip.read().ok();
+    world.feed(Input::Chip(reading));
+    world.pass(15 * 60 * SECOND_US);
+    assert_eq!(world.chip.sets(), 3);
+}
+
+#[test]
 fn the_battery_of_the_chip_is_told() {
     use platform::Battery;
     let mut world = World::new(Setup::default());
