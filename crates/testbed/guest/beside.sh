@@ -9,6 +9,9 @@ box=/testbed/here/busybox
 # Outside the initramfs, which empties itself when it hands over.
 /testbed/busybox cp /testbed/busybox /testbed/agent.sh /testbed/here/
 $box mount -t proc proc /testbed/here/proc
+# A shell opens it for what it starts in the background; the system mounts its own over it.
+$box mkdir -p /dev
+$box mknod /dev/null c 1 3
 (
     system=/testbed/here/proc/1
     until $box grep -q ' /run tmpfs ' $system/mounts && [ -e $system/root/etc/inittab ]; do $box usleep 50000; done

@@ -8,7 +8,7 @@ use std::{path::Path, time::Instant};
 use anyhow::{Result, bail};
 
 use crate::{
-    clients, cross, emulate, install, parity,
+    clients, cross, emulate, image, install, parity,
     shell::{cargo, run as run_command, run_lines, say},
     tidy,
 };
@@ -48,6 +48,7 @@ const STEPS: &[Step] = &[
     Step { name: "torture", about: "power cuts at a few hundred places", run: torture_step },
     Step { name: "cross", about: "all programs for aarch64", run: cross_build },
     Step { name: "device", about: "what runs in an emulated machine with emulated hardware", run: device },
+    Step { name: "image", about: "the flashable image: the same bytes twice, and it boots", run: image_step },
     Step { name: "first-light-aarch64", about: "the same check, emulated", run: first_light_aarch64 },
 ];
 
@@ -176,6 +177,15 @@ fn device(root: &Path) -> Result<Count> {
     // One machine at a time: an emulated processor takes a real one.
     let arguments = ["test", "--locked", "--package", "testbed", "--features", "guest", "--test", "device"];
     cargo_test(root, &[&arguments[..], &["--", "--test-threads=1"]].concat())
+}
+
+/// Makes the test image twice, looks it over, and boots it.
+fn image_step(root: &Path) -> Result<Count> {
+    emulate::install_machine(root)?;
+    let programs = cross::build(root, cross::Effort::Quick)?;
+    image::make_twice(root, &programs)?;
+    let arguments = ["test", "--locked", "--package", "testbed", "--features", "guest", "--test", "image"];
+    cargo_test(root, &[&arguments[..], &["--", "--test-threads=1", "--nocapture"]].concat())
 }
 
 fn first_light_aarch64(root: &Path) -> Result<Count> {

@@ -183,6 +183,22 @@ pub(crate) fn make(root: &Path, board: BoardName, programs: &Path, out: &Path) -
     Ok(compressed)
 }
 
+/// Makes the test image of these programs two times in two folders; the results must be the same bytes, and clean.
+pub(crate) fn make_twice(root: &Path, programs: &Path) -> Result<()> {
+    let folder = root.join("target/image");
+    let first = make(root, BoardName::QemuVirt, programs, &folder)?;
+    let again = make(root, BoardName::QemuVirt, programs, &folder.join("again"))?;
+    let sums = |compressed: &Path| fs::read_to_string(compressed.with_added_extension("sha256"));
+    if sums(&first)? != sums(&again)? {
+        bail!("two builds differ: {} and {}", first.display(), again.display());
+    }
+    let raw = first.with_extension("");
+    if !lint(root, &raw)? {
+        bail!("{} would not start everywhere: see the lines above", raw.display());
+    }
+    fs::remove_dir_all(folder.join("again")).context("cannot remove the second image")
+}
+
 /// Looks an image file over; prints what is wrong and returns whether all is well.
 pub(crate) fn lint(root: &Path, path: &Path) -> Result<bool> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
