@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use control::users::{User, Users};
-use platform::board::Memory;
+use platform::board::{Board, Memory};
 use platform::process::{Capability, Ids, Launch, MemoryLimits};
 
 use crate::network;
@@ -58,7 +58,7 @@ const OOM_GUARD: i16 = 100;
 
 /// The three programs of ours that run as users of their own. One without its user is left out: it is never run as root.
 #[must_use]
-pub fn ours(paths: &Paths, users: &Users, memory: &Memory) -> Vec<Program> {
+pub fn ours(paths: &Paths, users: &Users, memory: &Memory, clock_devices: &[PathBuf]) -> Vec<Program> {
     let socket = |name: &str| paths.run.join(name).join("control.sock").display().to_string();
     let settings = |name: &str| paths.run.join(name).join("settings.toml").display().to_string();
     let pds = users.pds.map(|user| {
@@ -88,15 +88,23 @@ pub fn ours(paths: &Paths, users: &Users, memory: &Memory) -> Vec<Program> {
         let memory = limits(memory.timeguard_mib, OOM_GUARD);
         Program {
             plan: plan("timeguard", Stage::Time),
-            launch: Launch { keeps: vec![Capability::SysTime], memory, ..launch },
+            launch: Launch {
+                keeps: vec![Capability::SysTime],
+                devices: clock_devices.to_vec(),
+                memory,
+                ..launch
+            },
         }
     });
     let panel = users.panel.map(|user| {
+        let text = |below: &str| paths.run.join(below).display().to_string();
         let args = vec![
             "--live".to_owned(),
-            paths.run.join("appliance/live.json").display().to_string(),
+            text("appliance/live.json"),
             "--listen".to_owned(),
             format!("0.0.0.0:{PANEL_PORT}"),
+            "--run-dir".to_owned(),
+            text("panel"),
         ];
         let launch = launch("panel", paths.bin.join("perch-panel"), args, user);
         Program {
@@ -105,6 +113,16 @@ pub fn ours(paths: &Paths, users: &Users, memory: &Memory) -> Vec<Program> {
         }
     });
     [pds, guard, panel].into_iter().flatten().collect()
+}
+
+/// The device files that the time guard is lent on a known board: clock chips, and the bus of the one that it speaks to
+/// itself.
+#[must_use]
+pub fn clock_devices(board: Option<&Board>) -> Vec<PathBuf> {
+    let Some(board) = board else { return Vec::new() };
+    let bus = board.rtc.as_ref().and_then(|wiring| wiring.bus.as_ref());
+    let chips = [PathBuf::from("/dev/rtc*")];
+    chips.into_iter().chain(bus.map(PathBuf::from)).collect()
 }
 
 /// The programs of one interface: its DHCP client, and what joins the wireless network. They are root's, cut down to
@@ -143,6 +161,7 @@ fn launch(name: &str, program: PathBuf, args: Vec<String>, user: User) -> Launch
         env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         user: Some(Ids { uid: user.uid, gid: user.gid }),
         keeps: Vec::new(),
+        devices: Vec::new(),
         memory: MemoryLimits::default(),
         open_files_max: FILES,
         tasks_max: TASKS,
@@ -157,6 +176,7 @@ fn root_launch(name: &str, program: &str, args: &[&str], run: (String, String)) 
         env: vec![("PATH".to_owned(), "/sbin:/usr/sbin:/bin:/usr/bin".to_owned()), run],
         user: None,
         keeps: vec![Capability::NetAdmin, Capability::NetRaw, Capability::NetBindService],
+        devices: Vec::new(),
         memory: MemoryLimits { oom_score: OOM_NETWORK, ..MemoryLimits::default() },
         open_files_max: FILES,
         tasks_max: TASKS,
@@ -177,7 +197,7 @@ mod tests {
     fn nobody_runs_as_root_who_faces_the_network_and_only_the_guard_keeps_a_right() {
         let user = |uid| Some(User { uid, gid: uid });
         let users = Users { pds: user(801), guard: user(802), panel: user(803) };
-        let all = ours(&paths(), &users, &MEMORY);
+        let all = ours(&paths(), &users, &MEMORY, &["/dev/rtc*".into()]);
         assert_eq!(all.len(), 3);
         for program in &all {
             assert!(program.launch.user.is_some_and(|ids| ids.uid > 800), "{}", program.plan.name);
@@ -185,8 +205,12 @@ mod tests {
                 if program.plan.name == "timeguard" { &[Capability::SysTime] } else { &[] };
             assert_eq!(program.launch.keeps, keeps);
             assert!(program.launch.memory.max_bytes.is_some());
+            assert_eq!(program.launch.devices.is_empty(), keeps.is_empty(), "devices are the guard's alone");
         }
-        assert!(ours(&paths(), &Users::default(), &MEMORY).is_empty(), "without its user none is started");
+        assert!(
+            ours(&paths(), &Users::default(), &MEMORY, &[]).is_empty(),
+            "without its user none is started"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use control::Status;
-use control::status::Stamped;
+use control::status::{ChildStatus, Stamped};
 use platform::time::BootClock;
 use serde::de::DeserializeOwned;
 
@@ -33,6 +33,7 @@ pub struct Gatherer {
     own: OwnStatus,
     pds: PathBuf,
     guard: PathBuf,
+    run: PathBuf,
     clock: Arc<dyn BootClock>,
 }
 
@@ -41,7 +42,7 @@ impl Gatherer {
     #[must_use]
     pub fn new(own: OwnStatus, paths: &Paths, clock: Arc<dyn BootClock>) -> Self {
         let (pds, guard) = (paths.run.join("pds/status.json"), paths.run.join("timeguard/status.json"));
-        Self { own, pds, guard, clock }
+        Self { own, pds, guard, run: paths.run.clone(), clock }
     }
 
     /// Gives the status; a program that says nothing for 15 s is silent.
@@ -51,6 +52,12 @@ impl Gatherer {
         status.system.uptime_s = self.clock.boottime_ns() / 1_000_000_000;
         status.pds = self.fresh(&self.pds);
         status.time = self.fresh(&self.guard);
+        for child in &mut status.system.children {
+            // Names of others are no folders here.
+            if ChildStatus::SHUT_IN.contains(&child.name.as_str()) {
+                child.sandbox = control::sandbox::read(&self.run.join(&child.name), self.clock.boot_id());
+            }
+        }
         status
     }
 
@@ -63,9 +70,35 @@ impl Gatherer {
 #[cfg(test)]
 mod tests {
     use control::PdsStatus;
+    use control::status::ChildState;
+    use platform::Gap;
     use platform::sim::SimClock;
 
     use super::*;
+
+    #[test]
+    fn a_program_that_is_not_shut_in_is_told_so_until_it_says_otherwise() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths { bin: "/bin".into(), run: root.path().into(), data: root.path().into() };
+        let clock = Arc::new(SimClock::manual(1_795_401_296_000_000));
+        let own = OwnStatus::default();
+        let running = |name: &str| ChildStatus {
+            name: name.to_owned(),
+            state: ChildState::Running,
+            ..ChildStatus::default()
+        };
+        own.change(|status| status.system.children = vec![running("panel"), running("udhcpc eth0")]);
+        let gatherer = Gatherer::new(own, &paths, clock.clone());
+        let loose =
+            || gatherer.status().system.children.iter().map(ChildStatus::is_loose).collect::<Vec<_>>();
+        assert_eq!(loose(), [true, false], "it has not said a word");
+        let folder = root.path().join("panel");
+        std::fs::create_dir(&folder).unwrap();
+        control::SandboxReport::open(Some(&folder)).say(clock.boot_id(), &Gap::switched_off());
+        assert_eq!(loose(), [true, false]);
+        control::SandboxReport::open(Some(&folder)).say(clock.boot_id(), &[]);
+        assert_eq!(loose(), [false, false]);
+    }
 
     #[test]
     fn a_program_that_fell_silent_is_told_as_silence_and_not_as_its_last_word() {

@@ -93,6 +93,14 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> Result<()> {
     // First of all: from here on a hang ends by itself.
     let watchdog = open_watchdog(&cli.watchdog);
+    for kept in [
+        platform_linux::give_up_what_nobody_needs().map_err(|gap| gap.to_string()),
+        platform_linux::outlive_the_others().map_err(|error| format!("may run out of memory first: {error}")),
+    ] {
+        if let Err(why) = kept {
+            tracing::warn!("less protected than it could be: {why}");
+        }
+    }
     let clock: Arc<dyn BootClock> = Arc::new(LinuxClock::new().context("reading the machine's clock")?);
     let board = platform_linux::this_board(&cli.boards);
     match &board {
@@ -151,14 +159,16 @@ fn start(cli: Cli) -> Result<()> {
         // The disks of a machine that is no known board are not Perch's to touch.
         (true, _) | (false, None) => data::elsewhere(&paths.data, users, &own),
     };
+    let clock_devices = children::clock_devices(board.as_ref());
     let memory = board.map(|board| board.memory).unwrap_or_default();
     let upkeep = Upkeep::new(hands(&clock), data.door.clone(), own.clone(), notes.clone());
     let stop = Arc::new(AtomicBool::new(false));
+    own.change(|status| status.system.without_limits = !processes.has_groups());
     let parts = Box_ {
         processes: Box::new(processes),
         watchdog,
         power: Box::new(LinuxPower),
-        programs: children::ours(&paths, &users, &memory),
+        programs: children::ours(&paths, &users, &memory, &clock_devices),
         network: watch_network(&stop),
         addresses: Addresses { pds_url: settings.pds_url(), panel_port: children::PANEL_PORT },
         interfaces: (!cli.no_network).then(|| PathBuf::from("/sys/class/net")),

@@ -59,6 +59,9 @@ pub fn status(status: &Status) -> String {
         if let Some(why) = &child.why {
             let _never = write!(line, " ({why})").is_err();
         }
+        if child.is_loose() {
+            line.push_str(", NOT FULLY SHUT IN");
+        }
         lines.push(line);
     }
     lines.join("\n") + "\n"
@@ -68,11 +71,14 @@ pub fn status(status: &Status) -> String {
 #[must_use]
 pub fn doctor(status: &Status) -> String {
     let found = troubles(status);
-    if found.is_empty() {
+    let notes = notes(&status.system);
+    if found.is_empty() && notes.is_empty() {
         return "All is well: there is nothing to do.\n".to_owned();
     }
-    let mut text =
-        format!("{}, the worst first:\n", count(u64::try_from(found.len()).unwrap_or(0), "problem"));
+    let mut text = match found.len() {
+        0 => "Everything works.\n".to_owned(),
+        many => format!("{}, the worst first:\n", count(u64::try_from(many).unwrap_or(0), "problem")),
+    };
     for (number, trouble) in (1..).zip(&found) {
         let _never = write!(text, "\n{number}. {}\n   {}\n", trouble.title, trouble.advice).is_err();
     }
@@ -80,6 +86,11 @@ pub fn doctor(status: &Status) -> String {
     for child in status.system.children.iter().filter(|child| child.why.is_some()) {
         let why = child.why.as_deref().unwrap_or_default();
         let _never = write!(text, "\n{} was started again: it {why}.\n", child.name).is_err();
+    }
+    for note in notes {
+        text.push('\n');
+        text.push_str(&note);
+        text.push('\n');
     }
     text
 }
@@ -99,6 +110,35 @@ fn time_in_full(status: &Status) -> String {
             writeln!(text, "   {} ({}): {}.", source.name, source.operator, time_server(source)).is_err();
     }
     text
+}
+
+/// What keeps nothing from working, and leaves the box less protected than it could be.
+fn notes(system: &SystemStatus) -> Vec<String> {
+    let mut notes = Vec::new();
+    for child in system.children.iter().filter(|child| child.is_loose()) {
+        let name = &child.name;
+        notes.push(match &child.sandbox {
+            None => format!(
+                "{name} runs and has not said that it is shut in. If it stays so, it cannot write /run/perch/{name}."
+            ),
+            Some(gaps) => {
+                let gaps: Vec<String> = gaps.iter().map(ToString::to_string).collect();
+                format!(
+                    "{name} is not fully shut in: {}. It works; somebody who breaks into it would reach further. \
+                     A newer kernel, or a start without --sandbox off, closes this.",
+                    gaps.join("; ")
+                )
+            }
+        });
+    }
+    if system.without_limits {
+        notes.push(
+            "The programs run without memory limits: one that takes too much slows down all. The kernel has no memory \
+             controller; on a Pi, add cgroup_enable=memory to cmdline.txt."
+                .to_owned(),
+        );
+    }
+    notes
 }
 
 fn or<'a>(text: &'a str, otherwise: &'a str) -> &'a str {
@@ -175,6 +215,7 @@ fn disk(storage: &StorageStatus) -> String {
 mod tests {
     use control::PdsStatus;
     use control::status::{ChildState, ChildStatus, SourceState, SourceStatus, VoteStatus};
+    use platform::Gap;
 
     use super::*;
 
@@ -188,6 +229,7 @@ mod tests {
             restarts: 7,
             why: Some("ended with code 1: port 80 is taken".to_owned()),
             next_start_s: Some(60),
+            sandbox: None,
         };
         bad.system.children = vec![child; 20];
         let text = status(&bad);
@@ -225,6 +267,39 @@ mod tests {
             !doctor(&Status { time: Some(TimeStatus { why_untrusted: None, ..time }), ..Status::default() })
                 .contains("not trusted:")
         );
+    }
+
+    #[test]
+    fn a_program_that_is_not_shut_in_is_marked_and_explained_although_all_works() {
+        let mut status_now = Status::default();
+        let child = |name: &str, sandbox| ChildStatus {
+            name: name.to_owned(),
+            state: ChildState::Running,
+            sandbox,
+            ..ChildStatus::default()
+        };
+        status_now.system.children = vec![
+            child("pds", Some(Gap::switched_off())),
+            child("panel", None),
+            child("timeguard", Some(Vec::new())),
+            child("udhcpc eth0", None),
+        ];
+        status_now.system.without_limits = true;
+        let marked: Vec<String> = status(&status_now)
+            .lines()
+            .filter(|line| line.ends_with("NOT FULLY SHUT IN"))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(marked.len(), 2, "{marked:?}");
+        let text = doctor(&status_now);
+        for words in [
+            "pds is not fully shut in: files outside its folders are not shut off (it was started with --sandbox off)",
+            "panel runs and has not said that it is shut in",
+            "add cgroup_enable=memory to cmdline.txt",
+        ] {
+            assert!(text.contains(words), "{text}");
+        }
+        assert!(!text.contains("timeguard is not") && !text.contains("udhcpc"), "{text}");
     }
 
     #[test]

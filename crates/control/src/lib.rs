@@ -6,11 +6,13 @@
 pub mod file;
 pub mod placement;
 pub mod request;
+pub mod sandbox;
 pub mod socket;
 pub mod status;
 pub mod users;
 pub mod verdict;
 
 pub use placement::PlacementStatus;
+pub use sandbox::SandboxReport;
 pub use status::{PdsStatus, Stamped, Status, StorageStatus, SystemStatus, TimeStatus};
 pub use verdict::VerdictFile;

@@ -3,6 +3,7 @@
 //! Plain data. Texts meant for the owner are whole sentences that say what is wrong and what to do; a page may
 //! cut them. Times are UTC in microseconds since 1970, spans end in their unit.
 
+use platform::confine::Gap;
 use platform::disk::endurance::LifeLeft;
 use platform::disk::health::Health;
 use platform::disk::speed::WriteSpeed;
@@ -455,6 +456,22 @@ pub struct ChildStatus {
     pub why: Option<String>,
     /// Seconds until it is started again.
     pub next_start_s: Option<u64>,
+    /// What its sandbox does not enforce, once it has shut itself in; `None` for programs that are not ours.
+    pub sandbox: Option<Vec<Gap>>,
+}
+
+impl ChildStatus {
+    /// The programs that shut themselves in.
+    pub const SHUT_IN: [&str; 3] = ["pds", "timeguard", "panel"];
+
+    /// Tells whether a program runs that should be shut in and is not, or not everywhere.
+    #[must_use]
+    pub fn is_loose(&self) -> bool {
+        let should = Self::SHUT_IN.contains(&self.name.as_str());
+        should
+            && self.state == ChildState::Running
+            && self.sandbox.as_ref().is_none_or(|gaps| !gaps.is_empty())
+    }
 }
 
 /// The box.
@@ -493,6 +510,8 @@ pub struct SystemStatus {
     pub children: Vec<ChildStatus>,
     /// Why only the most needed programs run, if so.
     pub safe_mode: Option<String>,
+    /// Whether the programs run without memory limits, since the kernel has none.
+    pub without_limits: bool,
     /// What is wrong with the owner's settings, if anything.
     pub settings_problem: Option<String>,
 }

@@ -2,7 +2,7 @@
 //!
 //! The only file of this crate that names `platform-linux`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,9 +10,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use appliance::front::Live;
 use clap::Parser;
+use control::SandboxReport;
+use platform::Gap;
+use platform::confine::{self, Sandbox};
 use platform::time::BootClock;
 use platform_linux::LinuxClock;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +35,12 @@ struct Cli {
     /// A further name or address that it answers to, without port. Its own host name is known.
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
+    /// The folder on tmpfs where it says how far it is shut in.
+    #[arg(long, value_name = "FOLDER")]
+    run_dir: Option<PathBuf>,
+    /// Whether it shuts itself in: on, off (it then says so), or strict (an unknown system call ends it; for tests).
+    #[arg(long, value_name = "HOW", default_value = "on")]
+    sandbox: Sandbox,
 }
 
 fn main() -> ExitCode {
@@ -50,17 +58,24 @@ fn main() -> ExitCode {
 
 fn start(cli: Cli) -> Result<()> {
     let clock = LinuxClock::new().context("reading the machine's clock")?;
+    let listener = TcpListener::bind(cli.listen)
+        .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
+        .with_context(|| format!("listening on {} (--listen)", cli.listen))?;
+    let report = SandboxReport::open(cli.run_dir.as_deref());
+    let gaps = match confine::panel(&cli.live).when(cli.sandbox) {
+        Some(confinement) => platform_linux::confine(&confinement),
+        None => Gap::switched_off(),
+    };
+    report.say(clock.boot_id(), &gaps);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(cli, clock))
+    runtime.block_on(serve(cli, listener, clock))
 }
 
-async fn serve(cli: Cli, clock: LinuxClock) -> Result<()> {
+async fn serve(cli: Cli, listener: TcpListener, clock: LinuxClock) -> Result<()> {
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let listener = TcpListener::bind(cli.listen)
-        .await
-        .with_context(|| format!("listening on {} (--listen)", cli.listen))?;
+    let listener = tokio::net::TcpListener::from_std(listener)?;
     let (live, watched) = watch::channel(Live::default());
     let config = panel::Config { listener, names: cli.name, button: None };
     let mut pages = std::pin::pin!(panel::run(config, watched, shutdown.clone()));

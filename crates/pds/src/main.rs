@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Parser;
 use control::{
-    PdsStatus, Stamped,
+    PdsStatus, SandboxReport, Stamped,
     socket::SupervisorScreen,
     status::{NetworkWord, PdsState},
     verdict::VerdictFile,
@@ -24,7 +24,8 @@ use pds::{
     settings::{self, Log, Settings, TimeSource},
 };
 use platform::{
-    CodeScreen, Disk,
+    CodeScreen, Confinement, Disk, Gap,
+    confine::{self, PdsPlaces, Sandbox},
     time::{BootClock, Clock, VERDICT_LIFE_NS, Verdict, VerdictSource},
 };
 use platform_linux::{KernelVerdict, LinuxClock, LinuxDisk};
@@ -73,6 +74,9 @@ struct Cli {
     /// On the device: the file that tells of the network; relays are asked anew when it comes back.
     #[arg(long, value_name = "FILE")]
     network_file: Option<PathBuf>,
+    /// Whether it shuts itself in: on, off (it then says so), or strict (an unknown system call ends it; for tests).
+    #[arg(long, value_name = "HOW", default_value = "on")]
+    sandbox: Sandbox,
 }
 
 fn main() -> ExitCode {
@@ -93,8 +97,7 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let network = cli.network_file.map(NetworkFile::new);
-    match start(settings, cli.status_file, cli.supervisor, network) {
+    match start(settings, cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&format!("perch-pds: {error:#}\n"));
@@ -128,23 +131,24 @@ fn read_settings(file: Option<&Path>) -> Result<Settings, String> {
     })
 }
 
-fn start(
-    settings: Settings,
-    status_file: Option<PathBuf>,
-    supervisor: Option<PathBuf>,
-    network: Option<NetworkFile>,
-) -> Result<()> {
+fn start(settings: Settings, cli: Cli) -> Result<()> {
     log_by(settings.log);
     for note in &settings.notes {
         tracing::warn!("{note}");
     }
     let config = settings.config;
-    std::fs::create_dir_all(&config.data_dir)
+    // Durable now: the folder above it cannot be opened later. The second complains of a file in its place.
+    store::make_dirs(&store::OsFiles, &config.data_dir)
+        .and_then(|()| std::fs::create_dir_all(&config.data_dir))
         .with_context(|| format!("making the folder {} (data_dir)", config.data_dir.display()))?;
     let boot = Arc::new(LinuxClock::new().context("reading the machine's clock")?);
     let clock = Clock::new(boot.clone(), verdicts(&settings.time, boot.clone()));
-    let told = status_file.map(|path| StatusFile { path, boot });
-    let codes = supervisor.map(|path| Arc::new(SupervisorScreen::new(path)) as Arc<dyn CodeScreen>);
+    let report = SandboxReport::open(cli.status_file.as_deref().and_then(Path::parent));
+    let confinement = confinement(&config, &settings.time, &cli);
+    let boot_id = boot.boot_id();
+    let network = cli.network_file.map(NetworkFile::new);
+    let told = cli.status_file.map(|path| StatusFile { path, boot });
+    let codes = cli.supervisor.map(|path| Arc::new(SupervisorScreen::new(path)) as Arc<dyn CodeScreen>);
     // Without a disk that can be told only its room is not shown.
     let disk = LinuxDisk::of_folder(&config.data_dir).ok().map(|disk| Arc::new(disk) as Arc<dyn Disk>);
     if let Err(untrusted) = clock.now() {
@@ -152,6 +156,12 @@ fn start(
     }
     let listener = listen(settings.listen, settings.listen_chosen)
         .with_context(|| format!("listening on {} (listen_address, port)", settings.listen))?;
+    // From here on; the threads that are made below are in it as well.
+    let gaps = match confinement.when(cli.sandbox) {
+        Some(confinement) => platform_linux::confine(&confinement),
+        None => Gap::switched_off(),
+    };
+    report.say(boot_id, &gaps);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .max_blocking_threads(BLOCKING_MAX)
@@ -168,6 +178,21 @@ fn start(
     );
     let platform = Platform { codes, ..Platform::new(clock, disk) };
     runtime.block_on(serve(config, platform, listener, told, network))
+}
+
+/// What the machine still gives once strangers are answered.
+fn confinement(config: &pds::Config, time: &TimeSource, cli: &Cli) -> Confinement {
+    confine::pds(&PdsPlaces {
+        data: config.data_dir.clone(),
+        status: cli.status_file.clone(),
+        network: cli.network_file.clone(),
+        verdict: match time {
+            TimeSource::Guard(file) => Some(file.clone()),
+            TimeSource::Kernel | TimeSource::Unproven => None,
+        },
+        name_servers: platform_linux::name_server_file(),
+        metrics: config.metrics_address.map(|address| address.port()),
+    })
 }
 
 /// Whose word about the clock is taken. It is never simply believed, but in dev mode.

@@ -5,6 +5,7 @@
 mod boot_file;
 mod clock;
 mod clock_control;
+mod confine;
 mod disk;
 mod front;
 mod gauges;
@@ -24,6 +25,7 @@ mod volumes;
 pub use boot_file::replace_on_boot;
 pub use clock::{LinuxClock, LinuxClockError};
 pub use clock_control::{KernelWritesChip, LinuxClockControl};
+pub use confine::{confine, give_up_what_nobody_needs, name_server_file};
 pub use disk::{
     LinuxDisk, LinuxDiskError, LinuxDiskHealth, LinuxDisks, LinuxSpeedTest, LinuxTrim, classify,
     facts_of_disk, whole_disk_of, written_bytes,
@@ -36,7 +38,7 @@ pub use machine::{LinuxPower, LinuxWatchdog};
 pub use memory::give_memory_back;
 pub use network::LinuxNetwork;
 pub use other_hands::{OtherHand, kernel_writes_chip, other_hands};
-pub use process::LinuxProcesses;
+pub use process::{LinuxProcesses, outlive_the_others};
 pub use rtc::LinuxRtc;
 pub use screen::LinuxScreen;
 pub use this_board::this_board;

@@ -3,6 +3,8 @@
 //! Between fork and exec only system calls are made: no memory is taken there, since another thread may hold the
 //! allocator's lock.
 
+mod devices;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read, Write};
@@ -93,6 +95,7 @@ impl Processes for LinuxProcesses {
     fn spawn(&mut self, launch: &Launch) -> Result<Spawned, DeviceError> {
         let failed = |operation| move |source| DeviceError::new("program", operation, source);
         let group = self.group_of(launch).map_err(failed("limit its memory"))?;
+        self.lend(launch);
         let (log, log_writer) = io::pipe().map_err(failed("open its log"))?;
         let joins = match &group {
             Some(group) => {
@@ -118,6 +121,12 @@ impl Processes for LinuxProcesses {
         let killed_before = group.as_deref().map_or(0, kills_for_memory);
         self.children.insert(pid, Child { pidfd, group, killed_before });
         Ok(Spawned { pid, log: log.into() })
+    }
+
+    fn lend(&mut self, launch: &Launch) {
+        if let Some(user) = launch.user {
+            devices::lend(&launch.devices, user.gid);
+        }
     }
 
     fn ended(&mut self) -> Vec<(ProcessId, Exit)> {
@@ -163,6 +172,15 @@ impl Processes for LinuxProcesses {
 fn kill_group(group: Option<&Path>) {
     // On a kernel before 5.14 there is no such file; the child itself is signalled besides.
     let _old = group.is_some_and(|group| fs::write(group.join("cgroup.kill"), "1").is_err());
+}
+
+/// Has the kernel end every other program first when the machine runs out of memory (-1000, proc(5)): who keeps the
+/// others running must not be what is given up for them. Children are given values of their own.
+///
+/// # Errors
+/// When the kernel does not take it, as from a program that is not root.
+pub fn outlive_the_others() -> io::Result<()> {
+    fs::write("/proc/self/oom_score_adj", "-1000")
 }
 
 /// Counts the kills for memory in a group (`oom_kill` in `memory.events`, cgroup-v2.rst).

@@ -6,6 +6,7 @@
 pub mod board;
 pub mod button;
 pub mod codes;
+pub mod confine;
 pub mod device;
 pub mod disk;
 pub mod front;
@@ -24,6 +25,7 @@ pub mod volumes;
 pub use board::Board;
 pub use button::{Button, Edge};
 pub use codes::{CodeOffer, CodeScreen, ShownCode};
+pub use confine::{Confinement, Gap};
 pub use device::DeviceError;
 pub use disk::{AttachedDisk, Disk, DiskFacts, DiskId, DiskKind, Disks, Space};
 pub use front::FrontDevices;

@@ -18,6 +18,9 @@ impl fmt::Display for ProcessId {
     }
 }
 
+/// The signal that ends a program whose sandbox it ran against: SIGSYS (signal(7), the same on our machines).
+const FORBIDDEN_CALL: i32 = 31;
+
 /// How a child ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -34,6 +37,7 @@ impl fmt::Display for Exit {
         match self {
             Self::Code(0) => f.write_str("ended by itself"),
             Self::Code(code) => write!(f, "ended with code {code}"),
+            Self::Signal(FORBIDDEN_CALL) => f.write_str("tried what it must never do and was ended"),
             Self::Signal(signal) => write!(f, "ended by signal {signal}"),
             Self::OutOfMemory => f.write_str("took more memory than it may"),
         }
@@ -79,6 +83,8 @@ pub struct Launch {
     pub user: Option<Ids>,
     /// The rights of root that it keeps, through `exec` and with no others to be had.
     pub keeps: Vec<Capability>,
+    /// Device files that its group may use and no other: a path, or with `*` at its end all that have a number there.
+    pub devices: Vec<PathBuf>,
     /// What it may take.
     pub memory: MemoryLimits,
     /// Open files that it may have.
@@ -113,6 +119,9 @@ pub trait Processes: Send + fmt::Debug {
     /// # Errors
     /// When the program, its user or its limits cannot be had.
     fn spawn(&mut self, launch: &Launch) -> Result<Spawned, DeviceError>;
+
+    /// Lends a child those of its devices that are there: at its start, and again for what was plugged in later.
+    fn lend(&mut self, launch: &Launch);
 
     /// Gives the children that ended since the last question.
     fn ended(&mut self) -> Vec<(ProcessId, Exit)>;

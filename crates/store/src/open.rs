@@ -1,5 +1,6 @@
 //! Opening a store: the folder, the lock, the database, and what a cut left behind.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -75,7 +76,12 @@ impl Store {
 }
 
 fn make_folders(config: &Config) -> Result<(), StoreError> {
-    make_dirs(&*config.files, &config.dir).map_err(StoreError::file("making the folder", &config.dir))?;
+    match make_dirs(&*config.files, &config.dir) {
+        // A program that is shut in cannot open the folder above its own: it made this one durable before. Where it did
+        // not, the folders within cannot be made either.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        made => made.map_err(StoreError::file("making the folder", &config.dir))?,
+    }
     for name in ["keys", "secrets", "blobs", "uploads"] {
         let dir = config.dir.join(name);
         make_dirs(&*config.files, &dir).map_err(StoreError::file("making the folder", &dir))?;

@@ -10,8 +10,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use platform::time::ClockControl;
-use platform::{DriverFirst, Rtc};
+use control::SandboxReport;
+use platform::confine::{self, GuardPlaces, Sandbox};
+use platform::time::{BootClock, ClockControl};
+use platform::{DriverFirst, Gap, Rtc};
 use platform_linux::{LinuxClock, LinuxClockControl, LinuxRtc};
 use timeguard::policy::RtcConfig;
 use timeguard::service::{Machine, serve};
@@ -58,6 +60,9 @@ struct Cli {
     /// Neither sets the clock nor touches the clock chip: something else keeps this machine's time.
     #[arg(long)]
     no_clock: bool,
+    /// Whether it shuts itself in: on, off (it then says so), or strict (an unknown system call ends it; for tests).
+    #[arg(long, value_name = "HOW", default_value = "on")]
+    sandbox: Sandbox,
 }
 
 fn main() -> ExitCode {
@@ -97,6 +102,15 @@ fn start(cli: Cli, settings: Settings) -> Result<()> {
     let clock = LinuxClock::new().context("reading the machine's clock")?;
     let (control, rtc) = if cli.no_clock { (None, None) } else { devices(&cli.boards, &clock) };
     let build_s = BUILT.and_then(|text| text.parse().ok()).unwrap_or(BUILT_S);
+    let report = SandboxReport::open(Some(&cli.run_dir));
+    let boot_id = clock.boot_id();
+    let confinement = confine::guard(&GuardPlaces {
+        run: cli.run_dir.clone(),
+        data: cli.data_dir.clone(),
+        roots: settings.hosts.roots.clone(),
+        name_servers: platform_linux::name_server_file(),
+        sets_clock: control.is_some(),
+    });
     let machine = Machine {
         boot: Arc::new(clock),
         control,
@@ -105,6 +119,11 @@ fn start(cli: Cli, settings: Settings) -> Result<()> {
         run_dir: cli.run_dir,
         data_dir: cli.data_dir,
     };
+    let gaps = match confinement.when(cli.sandbox) {
+        Some(confinement) => platform_linux::confine(&confinement),
+        None => Gap::switched_off(),
+    };
+    report.say(boot_id, &gaps);
     // One thread: a question a second needs no more, and each thread costs memory.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(BLOCKING_MAX)

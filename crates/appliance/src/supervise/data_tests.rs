@@ -106,7 +106,7 @@ impl World {
             processes: Box::new(programs.clone()),
             watchdog: None,
             power: Box::new(power.clone()),
-            programs: children::ours(&paths, &users, &Memory::default()),
+            programs: children::ours(&paths, &users, &Memory::default(), &[]),
             data: data::manage(Box::new(volumes), users, &own).unwrap(),
             paths,
             network: None,

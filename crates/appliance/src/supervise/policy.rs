@@ -407,6 +407,8 @@ impl Child {
             restarts: self.restarts,
             why: self.why.clone(),
             next_start_s,
+            // The gatherer knows.
+            sandbox: None,
         }
     }
 }

@@ -106,6 +106,7 @@ pub async fn run(parts: Box_, shutdown: CancellationToken) -> std::io::Result<()
             _ = ticks.tick() => {
                 count += 1;
                 if count % NETWORK_TICKS == 1 {
+                    driver.lend_devices();
                     driver.look_at_network();
                 }
                 driver.tick();
@@ -342,6 +343,13 @@ impl Driver {
                 Ok(reply) => tracing::warn!(?reply, "the time guard refuses"),
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "the time guard"),
             });
+        }
+    }
+
+    /// Lends devices that came after the start of who uses them.
+    fn lend_devices(&mut self) {
+        for launch in self.launches.values().filter(|launch| !launch.devices.is_empty()) {
+            self.parts.processes.lend(launch);
         }
     }
 

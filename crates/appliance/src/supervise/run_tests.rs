@@ -53,6 +53,8 @@ impl Processes for Fakes {
         Ok(Spawned { pid, log: log.into() })
     }
 
+    fn lend(&mut self, _launch: &Launch) {}
+
     fn ended(&mut self) -> Vec<(ProcessId, Exit)> {
         self.inner.lock().unwrap().ended.drain(..).collect()
     }
@@ -91,7 +93,7 @@ async fn an_ended_program_is_back_with_its_last_words_and_a_deed_ends_all_in_ord
         processes: Box::new(fakes.clone()),
         watchdog: None,
         power: Box::new(power.clone()),
-        programs: children::ours(&paths, &users, &memory),
+        programs: children::ours(&paths, &users, &memory, &[]),
         data: data::elsewhere(&paths.data, users, &own),
         paths,
         network: None,

@@ -30,6 +30,8 @@ fn command() -> Command {
         command.env_remove(name);
     }
     command.env_remove("NOTIFY_SOCKET");
+    // A system call that the sandbox does not know ends the program, and with it the test.
+    command.args(["--sandbox", "strict"]);
     command
 }
 
@@ -378,6 +380,39 @@ async fn it_runs_from_variables_alone_and_tells_the_service_manager() {
     assert_eq!(status.code(), Some(0), "{log}");
     let length = told.recv(&mut word).unwrap();
     assert_eq!(&word[..length], b"STOPPING=1");
+}
+
+/// A field of the kernel's file about a process (proc(5)).
+fn of_process(child: &Child, field: &str) -> String {
+    let text = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    line.unwrap_or_else(|| panic!("no {field} in {text}")).trim_start_matches(':').trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_server_shuts_itself_in_and_says_so() {
+    let (directory, mut tasks) = (Directory::default(), JoinSet::new());
+    let plc_url = directory.start(&mut tasks).await;
+    for (how, filters, gaps) in [("on", 3, 0), ("off", 0, 2)] {
+        let (dir, run) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let port = free_port();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_perch-pds"));
+        command.args(["--sandbox", how, "--config"]).arg(dev_file(&dir, port, &plc_url, ""));
+        command.arg("--status-file").arg(run.path().join("status.json"));
+        let running = Running::start(command, port);
+        let mode = if filters > 0 { "2" } else { "0" };
+        assert_eq!(of_process(&running.child, "Seccomp"), mode);
+        let installed: u32 = of_process(&running.child, "Seccomp_filters").parse().unwrap();
+        // The machine that runs this test may have some of its own.
+        assert!(installed >= filters, "{installed}");
+        assert!(filters == 0 || of_process(&running.child, "NoNewPrivs") == "1");
+        let said: Value =
+            serde_json::from_slice(&std::fs::read(run.path().join("sandbox.json")).unwrap()).unwrap();
+        assert_eq!(said["gaps"].as_array().map(Vec::len), Some(gaps), "{said}");
+        let told = if gaps > 0 { "not shut in everywhere" } else { "shut in: files" };
+        let (status, log) = running.terminate();
+        assert!(status.success() && log.contains(told), "{log}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

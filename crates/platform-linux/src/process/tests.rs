@@ -1,6 +1,7 @@
 //! What a child is after its start, read from its own `/proc/self`; these run as root, as the supervisor does.
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use platform::process::{Ids, MemoryLimits};
@@ -18,6 +19,7 @@ fn launch(script: &str) -> Launch {
         env: vec![("PATH".to_owned(), "/usr/bin:/bin".to_owned())],
         user: Some(NOBODY),
         keeps: Vec::new(),
+        devices: Vec::new(),
         memory: MemoryLimits { oom_score: 321, ..MemoryLimits::default() },
         open_files_max: 77,
         tasks_max: 1_000,
@@ -116,4 +118,41 @@ fn a_missing_program_is_an_error_and_not_a_child() {
 fn without_a_group_hierarchy_there_are_no_limits_and_all_works() {
     let folder = tempfile::tempdir().unwrap();
     assert!(!LinuxProcesses::new(Some(folder.path())).has_groups());
+}
+
+#[test]
+fn a_set_user_id_program_gives_a_child_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = folder.path().join("cat");
+    fs::copy("/bin/cat", &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
+    let (said, exit) = run(&launch(&format!("exec {} /proc/self/status", copy.display())));
+    assert_eq!(exit, Exit::Code(0), "{said}");
+    assert_eq!(field(&said, "Uid"), "65534\t65534\t65534\t65534");
+}
+
+#[test]
+fn a_child_makes_no_more_tasks_than_it_may() {
+    // A user of its own: others' processes count as well.
+    let user = Some(Ids { uid: 64_799, gid: 64_799 });
+    let many = "n=0; while [ $n -lt 40 ] && sleep 1000 & do n=$((n+1)); done; wait";
+    let greedy = Launch { user, tasks_max: 8, ..launch(many) };
+    let mut processes = LinuxProcesses::new(None);
+    let spawned = processes.spawn(&greedy).unwrap();
+    let mut said = [0; 512];
+    // The shell says that it cannot fork; without a limit it would say nothing.
+    let read = File::from(spawned.log).read(&mut said).unwrap();
+    let said = String::from_utf8_lossy(&said[..read]).to_lowercase();
+    assert!(said.contains("fork"), "{said}");
+    let count = fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
+        fs::metadata(entry.path())
+            .is_ok_and(|process| std::os::unix::fs::MetadataExt::uid(&process) == 64_799)
+    });
+    assert!(count.count() <= 8);
+    // Without a control group, what it started is ended as what it is: its session.
+    let group = nix::unistd::Pid::from_raw(i32::try_from(spawned.pid.0).unwrap());
+    nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL).unwrap();
+    // The shell gave up, or was killed.
+    assert_ne!(end_of(&mut processes, spawned.pid), Exit::Code(0));
 }

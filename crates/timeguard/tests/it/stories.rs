@@ -320,3 +320,12 @@ fn the_era_after_2036_is_told_by_the_floor() {
     let unix_us = i64::try_from(world.status().unwrap().unix_us.unwrap()).unwrap();
     assert!((AFTER_US..AFTER_US + 600_000_000).contains(&unix_us), "{unix_us}");
 }
+
+#[test]
+fn the_guard_shuts_itself_in_and_says_so() {
+    let world = world_of([HONEST; 4]);
+    let text = std::fs::read_to_string(format!("/proc/{}/status", world.pid())).unwrap();
+    assert!(text.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"])), "{text}");
+    let said = std::fs::read_to_string(world.dir.path().join("run/sandbox.json")).unwrap();
+    assert!(said.contains("\"gaps\":[]"), "{said}");
+}

@@ -81,7 +81,7 @@ impl World {
         std::fs::write(path("resolv.conf"), nameserver).unwrap();
         let script = format!(
             "mount --bind {0}/resolv.conf /etc/resolv.conf && exec {1} --no-clock --config {0}/settings.toml \
-             --run-dir {0}/run --data-dir {0}/data 2>{0}/log",
+             --run-dir {0}/run --data-dir {0}/data --sandbox strict 2>{0}/log",
             self.dir.path().display(),
             env!("CARGO_BIN_EXE_perch-timeguard"),
         );
@@ -101,7 +101,7 @@ impl World {
         std::fs::write(self.dir.path().join("settings.toml"), settings).unwrap();
         let script = format!(
             "ip link set lo up\n{1}\nexec {2} --no-clock --config {0}/settings.toml --run-dir {0}/run \
-             --data-dir {0}/data 2>{0}/log",
+             --data-dir {0}/data --sandbox strict 2>{0}/log",
             self.dir.path().display(),
             servers.join("\n"),
             env!("CARGO_BIN_EXE_perch-timeguard"),
