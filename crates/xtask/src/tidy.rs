@@ -5,6 +5,7 @@
 
 mod manifests;
 mod plants;
+mod promises;
 mod rust_text;
 mod sources;
 mod tree;
@@ -45,7 +46,7 @@ struct Rule {
 
 /// Every invariant, in the order in which they are reported.
 fn rules() -> Vec<Rule> {
-    [sources::rules(), manifests::rules()].into_iter().flatten().collect()
+    [sources::rules(), manifests::rules(), promises::rules()].into_iter().flatten().collect()
 }
 
 /// Checks the checks, then the tree; prints what is wrong and returns whether all is well.

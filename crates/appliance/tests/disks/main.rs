@@ -455,3 +455,23 @@ fn a_disk_that_was_swapped_after_the_consent_is_not_written() {
     assert!(matches!(volumes.provision(&other, &id, b"{}"), Err(VolumeError::Changed)));
     assert!(before == fs::read(bench.dir.path().join("ssd.img")).unwrap(), "it was written to");
 }
+
+#[test]
+fn a_data_disk_runs_nothing() {
+    use std::os::unix::fs::PermissionsExt;
+
+    if !can_make_disks() {
+        return;
+    }
+    let bench = founded();
+    let mut volumes = bench.volumes(false);
+    let disks = volumes.scan().unwrap();
+    let place = disks[0].volumes.iter().find(|volume| volume.is_data_place).unwrap();
+    let folder = volumes.mount(&place.id, MountPlace::Live).unwrap();
+    let program = folder.join("program");
+    fs::copy("/bin/true", &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o4755)).unwrap();
+    let started = Command::new(&program).status();
+    volumes.unmount(MountPlace::Live, false).unwrap();
+    assert_eq!(started.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+}
