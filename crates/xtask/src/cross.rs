@@ -27,8 +27,12 @@ const TOOLS: &[&str] = &[
 ];
 
 /// Packages and their examples that tests start in the guest of the test machine (`crates/testbed/tests/device`).
-const PROBES: &[(&str, &str)] =
-    &[("platform-linux", "front_probe"), ("platform-linux", "clock_probe"), ("timeguard", "trust_probe")];
+const PROBES: &[(&str, &str)] = &[
+    ("platform-linux", "front_probe"),
+    ("platform-linux", "clock_probe"),
+    ("platform-linux", "intruder"),
+    ("timeguard", "trust_probe"),
+];
 
 /// Programs that stay on the developer's machine.
 const TOOLS_OF_OURS: &[&str] = &["xtask", "bench", "crashfs", "testbed", "powercut", "image"];

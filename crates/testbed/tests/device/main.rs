@@ -9,6 +9,8 @@ mod guard;
 #[cfg(test)]
 mod machine;
 #[cfg(test)]
+mod rights;
+#[cfg(test)]
 mod screen;
 #[cfg(test)]
 mod whole_box;
