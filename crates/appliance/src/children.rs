@@ -87,7 +87,7 @@ pub fn ours(paths: &Paths, users: &Users, memory: &Memory, clock_devices: &[Path
         let launch = launch("timeguard", paths.bin.join("perch-timeguard"), args, user);
         let memory = limits(memory.timeguard_mib, OOM_GUARD);
         Program {
-            plan: plan("timeguard", Stage::Time),
+            plan: Plan { renewed_by_data: true, ..plan("timeguard", Stage::Time) },
             launch: Launch {
                 keeps: vec![Capability::SysTime],
                 devices: clock_devices.to_vec(),
@@ -144,7 +144,14 @@ pub fn of_interface(name: &str, paths: &Paths, wifi_file: Option<&Path>) -> Vec<
 }
 
 fn plan(name: &str, stage: Stage) -> Plan {
-    Plan { name: name.to_owned(), stage, needs_data: false, in_safe_mode: true, end_within_ms: OTHERS_END_MS }
+    Plan {
+        name: name.to_owned(),
+        stage,
+        needs_data: false,
+        renewed_by_data: false,
+        in_safe_mode: true,
+        end_within_ms: OTHERS_END_MS,
+    }
 }
 
 fn limits(max_mib: u32, oom_score: i16) -> MemoryLimits {

@@ -64,6 +64,8 @@ pub struct Plan {
     pub stage: Stage,
     /// Whether it runs only while the data is there.
     pub needs_data: bool,
+    /// Whether it is started anew when the data comes: who shut itself in before knows only the folders that were there.
+    pub renewed_by_data: bool,
     /// Whether it runs in safe mode.
     pub in_safe_mode: bool,
     /// How long it may take to end in order before it is killed, milliseconds.
@@ -190,7 +192,7 @@ impl Supervisor {
                 }
             }
             Input::Exited(pid, exit, said) => self.exited(pid, exit, said, now_ms),
-            Input::Data(there) => self.data = there,
+            Input::Data(there) => self.data_changed(there, now_ms, &mut actions),
             Input::DataTorn => self.data_torn(now_ms, &mut actions),
             Input::DataClosed => {
                 self.data = false;
@@ -272,6 +274,18 @@ impl Supervisor {
             None => exit.to_string(),
         };
         child.ended(why, exit == Exit::Code(REFUSED), now_ms);
+    }
+
+    fn data_changed(&mut self, there: bool, now_ms: u64, actions: &mut Vec<Action>) {
+        let came = there && !self.data;
+        self.data = there;
+        for child in self.children.iter_mut().filter(|child| came && child.plan.renewed_by_data) {
+            if let Life::Runs { pid, .. } = child.life {
+                let kill_at_ms = now_ms.saturating_add(child.plan.end_within_ms);
+                child.life = Life::Ends { pid, kill_at_ms, killed: false };
+                actions.push(Action::Terminate(pid));
+            }
+        }
     }
 
     fn data_torn(&mut self, now_ms: u64, actions: &mut Vec<Action>) {

@@ -7,7 +7,8 @@ use platform::process::{Exit, ProcessId};
 use super::policy::*;
 
 fn plan(name: &str, stage: Stage) -> Plan {
-    Plan { name: name.to_owned(), stage, needs_data: false, in_safe_mode: true, end_within_ms: 5_000 }
+    let name = name.to_owned();
+    Plan { name, stage, needs_data: false, renewed_by_data: false, in_safe_mode: true, end_within_ms: 5_000 }
 }
 
 /// A box with its programs, whose starts always work unless told otherwise.
@@ -169,6 +170,32 @@ fn the_pds_runs_only_while_the_data_is_there() {
     assert_eq!(all.state("pds"), ChildState::Resting);
     all.feed(Input::Data(true), 40);
     assert_eq!(all.starts("pds"), [10, 40], "an end that was asked for costs no wait");
+}
+
+#[test]
+fn the_guard_is_started_anew_when_the_data_comes_and_that_is_no_fault() {
+    let guard = Plan { renewed_by_data: true, ..plan("timeguard", Stage::Time) };
+    let mut all = Box_::new(vec![guard], None);
+    all.feed(Input::Tick, 0);
+    let pid = all.pid("timeguard").unwrap();
+    all.feed(Input::Data(true), 10);
+    assert!(all.done.contains(&(10, Action::Terminate(pid))));
+    all.feed(Input::Exited(pid, Exit::Code(0), None), 20);
+    assert_eq!(all.starts("timeguard"), [0, 20], "at once");
+    let child = &all.supervisor.report(20)[0];
+    assert_eq!((child.restarts, child.why.as_ref()), (0, None));
+    // It goes on while the data goes, and while it stays.
+    let from = all.done.len();
+    all.feed(Input::Data(true), 30);
+    all.feed(Input::Data(false), 40);
+    assert_eq!(all.since(from), []);
+    all.feed(Input::Data(true), 50);
+    assert_eq!(all.since(from).len(), 1, "other data");
+    // Not in the way of a way off.
+    all.feed(Input::Power(PowerRequest::Off), 60);
+    let pid = all.pid("timeguard").unwrap();
+    all.feed(Input::Exited(pid, Exit::Code(0), None), 70);
+    assert_eq!(all.starts("timeguard"), [0, 20]);
 }
 
 #[test]
