@@ -43,4 +43,4 @@ pub use rtc::LinuxRtc;
 pub use screen::LinuxScreen;
 pub use this_board::this_board;
 pub use usb::LinuxUsb;
-pub use volumes::{LinuxVolumes, forget_unwritten};
+pub use volumes::{LinuxVolumes, check_ext4, forget_unwritten};
