@@ -77,6 +77,8 @@ pub struct Disk {
 enum Backend {
     /// A raw image.
     Image(PathBuf),
+    /// A server at a socket.
+    Nbd { name: String, socket: PathBuf },
     /// A node that the test's own QEMU arguments define.
     Node(String),
 }
@@ -86,6 +88,13 @@ impl Disk {
     #[must_use]
     pub fn image(path: impl Into<PathBuf>, attach: Attach) -> Self {
         Self { attach, backend: Backend::Image(path.into()), id: String::new(), serial: None }
+    }
+
+    /// A disk that somebody serves by NBD at a unix socket, such as [`crate::block::serve`]. `name` is free to choose.
+    #[must_use]
+    pub fn nbd(name: &str, socket: &Path, attach: Attach) -> Self {
+        let backend = Backend::Nbd { name: name.to_owned(), socket: socket.to_owned() };
+        Self { attach, backend, id: String::new(), serial: None }
     }
 
     /// A block node that [`Setup::qemu`] arguments define (`-blockdev ...,node-name=NODE`).
@@ -113,6 +122,12 @@ impl Disk {
         let mut arguments = Vec::new();
         let node = match &self.backend {
             Backend::Node(node) => node.clone(),
+            Backend::Nbd { name, socket } => {
+                arguments.push("-blockdev".to_owned());
+                let place = socket.display();
+                arguments.push(format!("driver=nbd,node-name={name},server.type=unix,server.path={place}"));
+                name.clone()
+            }
             Backend::Image(path) => {
                 let node = format!("image{number}");
                 let place = path.display();

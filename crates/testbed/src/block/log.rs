@@ -237,15 +237,16 @@ impl Log {
         Ok(bytes)
     }
 
-    /// Gives the log of a back end of one disk that answers every flush and does only one in `kept_one_in` of them.
+    /// Gives the log of a back end of one disk that answers every flush and, after entry `from`, does only one in
+    /// `kept_one_in` of them.
     ///
     /// The machine cannot tell such a back end from an honest one, so its log differs in nothing else.
     ///
     /// # Errors
     /// When the files cannot be shared.
-    pub fn with_lost_flushes(&self, disk: usize, kept_one_in: usize) -> Result<Self, LogError> {
+    pub fn with_lost_flushes(&self, disk: usize, from: usize, kept_one_in: usize) -> Result<Self, LogError> {
         let mut log = self.try_clone().map_err(LogError::Read)?;
-        let flushes = log.entries.iter_mut().filter(|entry| **entry == Entry::Flush(disk));
+        let flushes = log.entries.iter_mut().skip(from).filter(|entry| **entry == Entry::Flush(disk));
         for (number, flush) in (1_usize..).zip(flushes) {
             if !number.is_multiple_of(kept_one_in) {
                 // Places in the log stay as they are, since promises name them.

@@ -131,7 +131,7 @@ fn a_back_end_that_loses_flushes_keeps_every_place() {
         disk.answered();
     }
     let honest = disk.finish().unwrap();
-    let lossy = honest.with_lost_flushes(0, 2).unwrap();
+    let lossy = honest.with_lost_flushes(0, 0, 2).unwrap();
     assert_eq!(honest.entries.len(), lossy.entries.len());
     assert_eq!(lossy.entries.iter().filter(|entry| **entry == Entry::Flush(0)).count(), 2);
 }
