@@ -53,8 +53,8 @@ fn seeded(rng: &mut Rng) -> Choice {
     Choice::Seeded(rng.choice(Manner::ALL).unwrap_or(Manner::Nothing), rng.u64(..))
 }
 
-/// Chooses cuts after entry `from`, in the order of their places: `states` seeded ones, and as many flush points at most,
-/// evenly spread where there are more.
+/// Chooses cuts after entry `from`, in the order of their places: `states` seeded ones, and half as many flush points at
+/// most, evenly spread where there are more.
 ///
 /// Seeded cuts lie mostly where something is under way: after a write, and just before a flush is answered. Also just
 /// after a promise, where most can be missing; and anywhere. Where nothing is open there is none.
@@ -85,7 +85,7 @@ pub fn plan(log: &Log, from: usize, states: usize, with_flush_points: bool, rng:
     }
     if with_flush_points {
         let points: Vec<usize> = answered.map(|at| at + 1).collect();
-        let every = points.len().div_ceil(states.max(1)).max(1);
+        let every = points.len().div_ceil((states / 2).max(1)).max(1);
         let points = points.into_iter().step_by(every);
         cuts.extend(points.map(|position| Cut { position, choice: Choice::FlushPoint }));
     }
@@ -144,6 +144,6 @@ mod tests {
         assert!(seeded.iter().all(|cut| cut.position > 5 && open[cut.position] > 0));
         assert!(points.iter().all(|cut| cut.position % 5 == 0 && open[cut.position] == 0));
         assert!(cuts.is_sorted_by_key(|cut| cut.position));
-        assert_eq!(plan(&log, 0, 3, true, &mut Rng::with_seed(1)).len(), 6);
+        assert_eq!(plan(&log, 0, 6, true, &mut Rng::with_seed(1)).len(), 6 + 3);
     }
 }

@@ -16,6 +16,10 @@ use crate::session::Notes;
 /// Port of the first PDS in the guest; the others follow.
 const FIRST_PORT: u16 = 3_000;
 
+/// Connects the guest to the emulated network.
+pub(crate) const NETWORK_UP: &str = "ip link set lo up; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; \
+                                     ip route add default via 10.0.2.2";
+
 /// Wait for a PDS to answer: a second on its own, more beside others on a busy host.
 const START_LIMIT: Duration = Duration::from_secs(120);
 
@@ -90,9 +94,7 @@ pub fn record(programs: &Path, source_root: &Path, orders: &[Order]) -> Result<V
     let plc_url = format!("http://{HOST_IN_GUEST}:{}", plc::serve()?);
     let faults = build_faults(source_root, scratch.path())?;
     let machine = Machine::boot(&setup(programs, &faults, &vessels))?;
-    let up = "ip link set lo up; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0; \
-              ip route add default via 10.0.2.2";
-    machine.sh(up)?;
+    machine.sh(NETWORK_UP)?;
     let mut jobs = Vec::new();
     for (letter, vessel) in ('a'..='z').zip(&vessels) {
         jobs.push(machine.start(&start_script(letter, vessel, &plc_url))?);
@@ -117,7 +119,7 @@ pub fn record(programs: &Path, source_root: &Path, orders: &[Order]) -> Result<V
     let runs = vessels.iter().zip(ledgers).map(|(vessel, ledger)| {
         let log = vessel.disk.finish()?;
         let lossy = vessel.order.fault == Some(Fault::LostFlush);
-        let log = if lossy { log.with_lost_flushes(0, 2)? } else { log };
+        let log = if lossy { log.with_lost_flushes(0, 0, 2)? } else { log };
         Ok(Run { log, ledger, plc_url: plc_url.clone(), data: PathBuf::from("pds") })
     });
     runs.collect()
@@ -155,11 +157,8 @@ fn setup(programs: &Path, faults: &Path, vessels: &[Vessel]) -> Setup {
         .host_file(PROGRAM, 0o755, programs.join("perch-pds"))
         .host_file(FAULTS, 0o755, faults);
     for (number, vessel) in vessels.iter().enumerate() {
-        let node = format!("recorder{number}");
-        let place = vessel.socket.display();
-        let backend = format!("driver=nbd,node-name={node},server.type=unix,server.path={place}");
         // Virtio has no FUA: the guest's kernel flushes before and after instead.
-        setup = setup.qemu(&["-blockdev", &backend]).disk(Disk::node(&node, Attach::Virtio));
+        setup = setup.disk(Disk::nbd(&format!("recorder{number}"), &vessel.socket, Attach::Virtio));
     }
     setup
 }

@@ -40,6 +40,8 @@ pub trait Examiner {
 pub struct Finding {
     /// Promises that were compared with what was found.
     pub promises: usize,
+    /// Whether a file system had to be mended before it could be mounted.
+    pub mended: bool,
     /// What is not as promised.
     pub wrong: Vec<String>,
 }
@@ -73,6 +75,8 @@ pub struct Report {
     pub flush_points: usize,
     /// Sectors that did not reach the disk, over all states.
     pub dropped_sectors: usize,
+    /// States whose file system had to be mended before it could be mounted.
+    pub mended: usize,
     /// Promises that were compared with what was found.
     pub promises: usize,
     /// Entries, writes and answered flushes of the log.
@@ -104,6 +108,7 @@ impl Report {
         self.distinct += other.distinct;
         self.flush_points += other.flush_points;
         self.dropped_sectors += other.dropped_sectors;
+        self.mended += other.mended;
         self.promises += other.promises;
         self.entries += other.entries;
         self.writes += other.writes;
@@ -118,7 +123,7 @@ impl fmt::Display for Report {
         write!(
             out,
             "{} states ({} distinct) that lack {} sectors in all, and {} flush points, over {} entries ({} writes, \
-             {} flushes), {} promises compared, {} violations, {:.1} s",
+             {} flushes), {} mended before they mounted, {} promises compared, {} violations, {:.1} s",
             self.states,
             self.distinct,
             self.dropped_sectors,
@@ -126,6 +131,7 @@ impl fmt::Display for Report {
             self.entries,
             self.writes,
             self.flushes,
+            self.mended,
             self.promises,
             self.violations.len(),
             self.elapsed.as_secs_f64()
@@ -246,6 +252,7 @@ pub fn judge<E: Examiner>(
         let mut take = |(job, finding): Done, report: &mut Report| -> Result<Slot> {
             let finding = finding?;
             report.promises += finding.promises;
+            report.mended += usize::from(finding.mended);
             let violation = |what| Violation { state: job.number, cut: job.cut, what };
             report.violations.extend(finding.wrong.into_iter().map(violation));
             report.elapsed = began.elapsed();

@@ -11,4 +11,5 @@ pub mod judge;
 pub mod load;
 pub mod medium;
 pub mod pds;
+pub mod relocation;
 mod session;

@@ -10,10 +10,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use platform::DiskKind;
+use platform::volumes::{CheckResult, Volumes};
+use platform_linux::{LinuxVolumes, check_ext4};
 use powercut::guest::{Fault, Order, record};
 use powercut::judge::{Judging, Report};
 use powercut::load::Plan;
 use powercut::pds::Run;
+use powercut::relocation;
 
 /// States within which a planted fault must be noticed.
 const FAULT_STATES_MAX: usize = 200;
@@ -21,13 +25,12 @@ const FAULT_STATES_MAX: usize = 200;
 /// Clients of a PDS at the same time.
 const CLIENTS: usize = 6;
 
-/// Calls of each client of a sound PDS, and of a faulty one: two accounts and dozens of posts and pictures. The time that
-/// one state takes grows with what was promised, so many states take many loads, not longer ones.
-const CALLS: usize = 80;
-const FAULT_CALLS: usize = 45;
+/// Calls of each client: an account and dozens of posts and pictures. The time that one state takes grows with what was
+/// promised, so many states take many loads, not longer ones.
+const CALLS: usize = 45;
 
 /// States of one load.
-const STATES_PER_LOAD: usize = 1_000;
+const STATES_PER_LOAD: usize = 500;
 
 /// Loads that run in one machine at the same time.
 const LOADS_PER_BOOT: usize = 5;
@@ -47,6 +50,9 @@ struct Cli {
     /// Number of crash states.
     #[arg(long, default_value_t = 300)]
     states: usize,
+    /// Number of crash states of the data's move from card to SSD.
+    #[arg(long, default_value_t = 0)]
+    move_states: usize,
     /// Seed of loads, places and choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -103,20 +109,26 @@ fn run(cli: &Cli) -> Result<bool> {
             }
         }
     }
-    let verdict = if total.violations.is_empty() { "0 lost" } else { "PROMISES BROKEN" };
+    let mut moved = Report::default();
+    if cli.move_states > 0 {
+        moved = judge_move(cli, &keep_in, &mut planted, &mut noticed)?;
+    }
+    let is_sound = total.violations.is_empty() && moved.violations.is_empty();
+    let verdict = if is_sound { "0 lost" } else { "PROMISES BROKEN" };
     say(&format!("{loads} loads: {total}"));
+    say(&format!("the move: {moved}"));
     say(&format!(
         "powercut: {verdict}, {noticed} of {planted} planted faults noticed, {:.1} s",
         began.elapsed().as_secs_f64()
     ));
-    Ok(total.violations.is_empty() && noticed == planted)
+    Ok(is_sound && noticed == planted)
 }
 
 /// The loads, each with the states that it is judged in.
 fn orders(cli: &Cli) -> Vec<(Order, usize)> {
     let mut orders = Vec::new();
     if !cli.no_faults {
-        let plan = Plan { seed: cli.seed, clients: CLIENTS, calls: FAULT_CALLS };
+        let plan = Plan { seed: cli.seed, clients: CLIENTS, calls: CALLS };
         orders.extend(Fault::ALL.map(|fault| (Order { fault: Some(fault), plan }, FAULT_STATES_MAX)));
     }
     let loads = cli.states.div_ceil(STATES_PER_LOAD);
@@ -131,27 +143,76 @@ fn orders(cli: &Cli) -> Vec<(Order, usize)> {
 }
 
 fn judge_sound(recorded: &Run, states: usize, seed: u64, keep_in: &Path) -> Result<Report> {
-    let mut examined = 0_usize;
-    let report = recorded.judge(Judging::new(states, seed, keep_in), |report| {
-        examined += 1;
-        if examined.is_multiple_of(TELL_EVERY) {
-            say(&format!("  {report}"));
-        }
-    })?;
+    let report = recorded.judge(Judging::new(states, seed, keep_in), mend, progress())?;
     say(&format!("seed {seed}: {report}"));
-    for violation in &report.violations {
-        say(&format!("VIOLATION {violation}"));
-    }
+    tell_violations(&report);
     Ok(report)
 }
 
 fn judge_faulty(recorded: &Run, fault: Fault, seed: u64) -> Result<bool> {
-    let report = recorded.judge(Judging::until_noticed(FAULT_STATES_MAX, seed), |_| {})?;
+    let report = recorded.judge(Judging::until_noticed(FAULT_STATES_MAX, seed), mend, |_| {})?;
+    Ok(tell_fault(&fault, &report))
+}
+
+/// Cuts the power while the data moves.
+fn judge_move(cli: &Cli, keep_in: &Path, planted: &mut usize, noticed: &mut usize) -> Result<Report> {
+    relocation::spare_caches(&keep_in.join("forgotten"))?;
+    let booted = Instant::now();
+    let recorded = relocation::record(&cli.programs)?;
+    say(&format!("the data moved in the machine, {:.1} s", booted.elapsed().as_secs_f64()));
+    if !cli.no_faults {
+        for fault in relocation::Fault::ALL {
+            let how = Judging::until_noticed(FAULT_STATES_MAX, cli.seed);
+            *planted += 1;
+            *noticed += usize::from(tell_fault(&fault, &recorded.judge_faulty(fault, how, hands)?));
+        }
+    }
+    let report = recorded.judge(Judging::new(cli.move_states, cli.seed, keep_in), hands, progress())?;
+    tell_violations(&report);
+    Ok(report)
+}
+
+/// The box's hands, on devices that stand for disks.
+fn hands(live: &Path, scratch: &Path, disks: &[(&str, DiskKind, bool)]) -> Box<dyn Volumes> {
+    let none = LinuxVolumes::new(live, scratch);
+    let volumes =
+        disks.iter().fold(none, |volumes, (name, kind, is_boot)| volumes.only(name, *kind, *is_boot));
+    Box::new(volumes)
+}
+
+/// Tells of the progress now and then.
+fn progress() -> impl FnMut(&Report) {
+    let mut examined = 0_usize;
+    move |report| {
+        examined += 1;
+        if examined.is_multiple_of(TELL_EVERY) {
+            say(&format!("  {report}"));
+        }
+    }
+}
+
+fn tell_violations(report: &Report) {
+    for violation in &report.violations {
+        say(&format!("VIOLATION {violation}"));
+    }
+}
+
+/// Says whether a planted fault was noticed.
+fn tell_fault(fault: &impl std::fmt::Debug, report: &Report) -> bool {
     match report.violations.first() {
         Some(violation) => say(&format!("planted {fault:?}: noticed in {violation}")),
         None => say(&format!("planted {fault:?}: NOT NOTICED in {report}")),
     }
-    Ok(!report.violations.is_empty())
+    !report.violations.is_empty()
+}
+
+/// Checks a file system as the box does at its start.
+fn mend(disk: &Path) -> Result<(), String> {
+    match check_ext4(disk, false) {
+        Ok(CheckResult::Clean | CheckResult::Mended) => Ok(()),
+        Ok(CheckResult::Damaged) => Err("the check leaves it to the owner".to_owned()),
+        Err(error) => Err(format!("{:#}", anyhow::Error::from(error))),
+    }
 }
 
 /// Prints a line; a reader that is gone is no reason to stop.

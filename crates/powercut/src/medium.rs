@@ -32,37 +32,58 @@ pub fn make_image(image: &Path) -> Result<()> {
     // Everything is made here: nothing is to come later from the guest's kernel in the background.
     let extended = "lazy_itable_init=0,lazy_journal_init=0,nodiscard";
     let mut command = program("mkfs.ext4");
-    command.args(["-q", "-F", "-N", "4096", "-J", JOURNAL_MIB, "-E", extended]).arg(image);
+    command.args(["-q", "-F", "-b", "4096", "-O", "metadata_csum,64bit", "-N", "4096", "-J", JOURNAL_MIB]);
+    command.args(["-E", extended]).arg(image);
     match run(&mut command)? {
         Said { success: true, .. } => Ok(()),
         said => bail!("mkfs.ext4: {}", said.text),
     }
 }
 
-/// Mounts an image, which replays its journal, has it examined, and checks the file system.
-///
-/// Gives what the examination gave, if it could be mounted, and what is wrong with the file system.
+/// Checks and mends a file system that does not mount, as the box does; a text when it cannot be mended.
+pub type Check = fn(&Path) -> Result<(), String>;
+
+/// What became of a disk.
+#[derive(Debug)]
+pub struct Mounted<T> {
+    /// What the examination gave; `None` when it could not be mounted.
+    pub examined: Option<T>,
+    /// Whether it mounted only after a check had mended it.
+    pub mended: bool,
+    /// What is wrong with the file system.
+    pub wrong: Vec<String>,
+}
+
+/// Mounts an image, which replays its journal, has it examined, and looks whether the file system is sound.
 ///
 /// # Errors
 /// When the test's own work fails.
 pub fn mounted<T>(
     disk: &Path,
     point: &Path,
+    check: Check,
     examine: impl FnOnce(&Path) -> T,
-) -> Result<(Option<T>, Vec<String>)> {
-    let (mut examined, mut wrong) = (None, Vec::new());
-    let said = run(program("mount").args(["-t", "ext4", "-o", "loop,noatime"]).arg(disk).arg(point))?;
+) -> Result<Mounted<T>> {
+    let mut outcome = Mounted { examined: None, mended: false, wrong: Vec::new() };
+    let mount = || run(program("mount").args(["-t", "ext4", "-o", "loop,noatime"]).arg(disk).arg(point));
+    let mut said = mount()?;
+    if !said.success {
+        match check(disk) {
+            Ok(()) => (outcome.mended, said) = (true, mount()?),
+            Err(why) => outcome.wrong.push(format!("the file system cannot be mended: {why}")),
+        }
+    }
     if said.success {
-        examined = Some(examine(point));
+        outcome.examined = Some(examine(point));
         unmount(point)?;
     } else {
-        wrong.push(format!("the file system does not mount: {}", said.text));
+        outcome.wrong.push(format!("the file system does not mount: {}", said.text));
     }
     let said = run(program("e2fsck").args(["-f", "-n"]).arg(disk))?;
     if !said.success {
-        wrong.push(format!("the file system is not clean: {}", said.text));
+        outcome.wrong.push(format!("the file system is not clean: {}", said.text));
     }
-    Ok((examined, wrong))
+    Ok(outcome)
 }
 
 fn unmount(point: &Path) -> Result<()> {

@@ -66,8 +66,6 @@ impl Notes {
         inner.ledger.answered(call, position);
         if let Some((did, rev)) = rev {
             inner.ledger.told_rev(position, did.clone(), rev);
-            // The revision is the guest's own time when it signed.
-            inner.ledger.at_time(position, rev.micros());
             inner.told.insert(did.clone(), rev);
         }
         position
@@ -121,7 +119,13 @@ impl Notes {
     }
 
     /// Ends the notes.
+    ///
+    /// A revision is the guest's own time when it signed. On a busy host much may have been signed before a cut and told
+    /// long after it, so the box starts again later than the newest of all: no clock of a start is behind a signature.
     pub(crate) fn finish(&self) -> Ledger {
-        std::mem::take(&mut self.inner().ledger)
+        let mut inner = self.inner();
+        let newest = inner.told.values().max().map_or(0, |rev| rev.micros());
+        inner.ledger.at_time(0, newest);
+        std::mem::take(&mut inner.ledger)
     }
 }

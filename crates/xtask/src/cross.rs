@@ -26,12 +26,13 @@ const TOOLS: &[&str] = &[
     "libc6-dev-arm64-cross",
 ];
 
-/// Packages and their examples that tests start in the guest of the test machine (`crates/testbed/tests/device`).
+/// Packages and their examples that tests start in the guest of the test machine (`crates/testbed/tests/device`, `powercut`).
 const PROBES: &[(&str, &str)] = &[
     ("platform-linux", "front_probe"),
     ("platform-linux", "clock_probe"),
     ("platform-linux", "intruder"),
     ("timeguard", "trust_probe"),
+    ("appliance", "storage_probe"),
 ];
 
 /// Programs that stay on the developer's machine.

@@ -38,7 +38,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bench", &["atproto"]),
     // Its tests and its example are clients of a whole box, and know the pictures that it draws.
     ("testbed", &["platform", "image", "bench", "appliance", "panel"]),
-    ("powercut", &["atproto", "store", "crashfs", "bench", "testbed"]),
+    ("powercut", &["atproto", "store", "crashfs", "bench", "testbed", "platform", "control", "appliance"]),
     ("image", &["platform"]),
     ("clocks", &["platform", "timeguard", "testbed", "bench"]),
     ("xtask", &["platform", "bench", "testbed", "image"]),
