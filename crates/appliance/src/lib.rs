@@ -7,6 +7,7 @@ pub mod folders;
 pub mod front;
 pub mod gather;
 pub mod live;
+pub mod log;
 pub mod network;
 pub mod notes;
 pub mod report;

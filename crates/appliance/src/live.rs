@@ -1,6 +1,6 @@
 //! What the screen shows and why, as a file for the panel and `perchctl`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use control::Status;
 use control::file::{self, FileError};
@@ -10,6 +10,19 @@ use platform::time::BootId;
 use serde::{Deserialize, Serialize};
 
 use crate::front::Live;
+
+/// Names the file on a command line.
+#[derive(Clone, Debug, clap::Args)]
+pub struct LiveFile {
+    /// The file that the box's supervisor writes.
+    #[arg(
+        long = "live",
+        value_name = "FILE",
+        default_value = "/run/perch/appliance/live.json",
+        global = true
+    )]
+    pub path: PathBuf,
+}
 
 /// The file's form: the status, and the picture as hexadecimal digits.
 #[derive(Clone, Debug, Serialize, Deserialize)]

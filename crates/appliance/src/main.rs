@@ -3,7 +3,7 @@
 //!
 //! It runs as root and opens no network socket. Devices are opened here and handed over; nothing is decided here.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,11 +15,13 @@ use appliance::config::{self, Settings};
 use appliance::front::presence::Means;
 use appliance::front::{Desk, Display, Live, Wish};
 use appliance::gather::{Gatherer, OwnStatus};
+use appliance::log::Log;
 use appliance::notes::{NOTES_BYTES_MAX, NOTES_FILE, NoteBook};
 use appliance::supervise::data;
 use appliance::supervise::door::Door;
 use appliance::supervise::policy::WATCHDOG_LIFE_S;
 use appliance::supervise::run::{Addresses, Box_, run};
+use appliance::supervise::starts;
 use appliance::upkeep::{self, Hands, Upkeep};
 use appliance::{folders, live, network};
 use clap::Parser;
@@ -80,14 +82,21 @@ struct Cli {
 fn main() -> ExitCode {
     // Refused, the process only needs more memory.
     let _kept = !platform_linux::give_memory_back();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).without_time().with_ansi(false).init();
-    match start(Cli::parse()) {
+    let cli = Cli::parse();
+    match start_log().and_then(|()| start(cli)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            // Past the log's thread, which ends with the process. What cannot be written is lost.
+            let _lost = writeln!(std::io::stderr(), "perch-appliance: {error:#}").is_err();
             ExitCode::FAILURE
         }
     }
+}
+
+fn start_log() -> Result<()> {
+    let log = Log::start(std::io::stderr()).context("starting the log")?;
+    tracing_subscriber::fmt().with_writer(log).without_time().with_ansi(false).init();
+    Ok(())
 }
 
 fn start(cli: Cli) -> Result<()> {
@@ -122,13 +131,15 @@ fn start(cli: Cli) -> Result<()> {
             Some(Ok(settings)) => (settings, None),
             Some(Err(error)) => (Settings::default(), Some(error.to_string())),
         };
-    let safe_mode = if held {
-        Some("The button was held at the start.".to_owned())
-    } else {
-        cli.safe_mode.then(|| "It was asked for.".to_owned())
-    };
     let wifi_file =
         folders::make_run(&paths, &users, &settings).context("making the folders of the programs")?;
+    let starts_file = paths.run.join("appliance/starts.json");
+    let looped = starts::note(&starts_file, &*clock);
+    let asked = cli.safe_mode.then(|| "It was asked for.".to_owned());
+    let safe_mode = held.then(|| "The button was held at the start.".to_owned()).or(looped).or(asked);
+    if let Some(why) = &safe_mode {
+        tracing::warn!(why, "safe mode");
+    }
     let own = OwnStatus::default();
     own.change(|status| {
         status.system = SystemStatus {
@@ -161,7 +172,8 @@ fn start(cli: Cli) -> Result<()> {
     };
     let clock_devices = children::clock_devices(board.as_ref());
     let memory = board.map(|board| board.memory).unwrap_or_default();
-    let upkeep = Upkeep::new(hands(&clock), data.door.clone(), own.clone(), notes.clone());
+    let upkeep =
+        Upkeep::new(hands(&clock, data.close.is_some()), data.door.clone(), own.clone(), notes.clone());
     let stop = Arc::new(AtomicBool::new(false));
     own.change(|status| status.system.without_limits = !processes.has_groups());
     let parts = Box_ {
@@ -202,6 +214,9 @@ fn start(cli: Cli) -> Result<()> {
     let door = Door { users, desk, notes, deeds: deed };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(serve(parts, door, &paths));
+    if ended.is_ok() {
+        starts::forget(&starts_file);
+    }
     stop.store(true, Ordering::Relaxed);
     // It leaves a dark screen; it waits for no bus that hangs.
     let _panicked = front.join().is_err();
@@ -279,7 +294,7 @@ fn watch_network(stop: &Arc<AtomicBool>) -> Option<watch::Receiver<NetworkState>
 }
 
 /// The devices of the part that looks after machine and disk.
-fn hands(clock: &Arc<dyn BootClock>) -> Hands {
+fn hands(clock: &Arc<dyn BootClock>, is_ours: bool) -> Hands {
     let clock = Arc::clone(clock);
     let log = LinuxKernelLog::open().inspect_err(|error| {
         tracing::warn!(error = error as &dyn std::error::Error, "the kernel's log is not read");
@@ -292,6 +307,7 @@ fn hands(clock: &Arc<dyn BootClock>) -> Hands {
         speed: Box::new(LinuxSpeedTest),
         trim: Box::new(LinuxTrim::default()),
         space: Box::new(|folder| LinuxDisk::of_folder(folder).ok()?.space().ok()),
+        is_ours,
         uptime_s: Box::new(move || clock.boottime_ns() / 1_000_000_000),
     }
 }

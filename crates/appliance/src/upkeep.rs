@@ -108,6 +108,8 @@ pub struct Hands {
     pub trim: Box<dyn Trimmer>,
     /// The room on a folder's file system.
     pub space: SpaceOf,
+    /// Whether the disk is ours to measure, test and trim; elsewhere it is only looked at.
+    pub is_ours: bool,
     /// Seconds since the machine's start.
     pub uptime_s: Box<dyn Fn() -> u64 + Send>,
 }
@@ -133,6 +135,7 @@ pub struct Upkeep {
     speed: Box<dyn SpeedTest>,
     trim: Box<dyn Trimmer>,
     space: SpaceOf,
+    is_ours: bool,
     uptime_s: Box<dyn Fn() -> u64 + Send>,
     keeper: Keeper,
     care: Care,
@@ -156,13 +159,14 @@ impl Upkeep {
     /// Takes the devices, the way to the data, and where the status and the notes go.
     #[must_use]
     pub fn new(hands: Hands, door: DataDoor, own: OwnStatus, notes: NoteBook) -> Self {
-        let Hands { machine, disks, health, log, speed, trim, space, uptime_s } = hands;
+        let Hands { machine, disks, health, log, speed, trim, space, is_ours, uptime_s } = hands;
         Self {
             machine,
             disks,
             speed,
             trim,
             space,
+            is_ours,
             uptime_s,
             keeper: Keeper::new(health, log),
             care: Care::default(),
@@ -242,8 +246,8 @@ impl Upkeep {
                 self.notes.note_failing(id);
             }
         }
-        let settled =
-            self.opening.is_some_and(|(_, since_s)| now_s.saturating_sub(since_s) >= MEASURE_AFTER_S);
+        let settled = self.is_ours
+            && self.opening.is_some_and(|(_, since_s)| now_s.saturating_sub(since_s) >= MEASURE_AFTER_S);
         if settled && !self.trim_known {
             // Once for each time that the disk is plugged in: the kernel's switch is as new then.
             self.trim_known = true;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use appliance::front::Live;
+use appliance::live::LiveFile;
 use clap::Parser;
 use control::SandboxReport;
 use platform::Gap;
@@ -26,13 +27,12 @@ const READ_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug, Parser)]
 #[command(name = "perch-panel", version, about = "The status pages of a Perch box.")]
 struct Cli {
-    /// The file that the box's supervisor writes.
-    #[arg(long, value_name = "FILE", default_value = "/run/perch/appliance/live.json")]
-    live: PathBuf,
+    #[command(flatten)]
+    live: LiveFile,
     /// Where it listens.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8080")]
     listen: SocketAddr,
-    /// A further name or address that it answers to, without port. Its own host name is known.
+    /// A further name or address that it answers to, without port. The box's own are known.
     #[arg(long, value_name = "NAME")]
     name: Vec<String>,
     /// The folder on tmpfs where it says how far it is shut in.
@@ -62,7 +62,7 @@ fn start(cli: Cli) -> Result<()> {
         .and_then(|listener| listener.set_nonblocking(true).map(|()| listener))
         .with_context(|| format!("listening on {} (--listen)", cli.listen))?;
     let report = SandboxReport::open(cli.run_dir.as_deref());
-    let gaps = match confine::panel(&cli.live).when(cli.sandbox) {
+    let gaps = match confine::panel(&cli.live.path).when(cli.sandbox) {
         Some(confinement) => platform_linux::confine(&confinement),
         None => Gap::switched_off(),
     };
@@ -86,7 +86,7 @@ async fn serve(cli: Cli, listener: TcpListener, clock: LinuxClock) -> Result<()>
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = reads.tick() => {
-                let read = appliance::live::read(&cli.live).ok().flatten();
+                let read = appliance::live::read(&cli.live.path).ok().flatten();
                 // A supervisor that says nothing is told as silence, not as its last word.
                 let fresh = read.filter(|read| read.is_fresh(clock.boot_id(), clock.boottime_ns()));
                 live.send_replace(fresh.map(|read| read.status).unwrap_or_default());

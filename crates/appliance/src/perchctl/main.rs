@@ -2,12 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use appliance::{live, report};
+use appliance::live::{self, LiveFile};
+use appliance::report;
 use clap::{Parser, Subcommand};
 use control::request::{Reply, Request};
 use control::{Status, socket};
@@ -27,9 +27,8 @@ struct Cli {
     /// What to say.
     #[command(subcommand)]
     what: What,
-    /// The file that the box's supervisor writes.
-    #[arg(long, value_name = "FILE", default_value = "/run/perch/appliance/live.json", global = true)]
-    live: PathBuf,
+    #[command(flatten)]
+    live: LiveFile,
     /// Asks the status page of a running Perch instead, such as 127.0.0.1:8080.
     #[arg(long, value_name = "HOST:PORT", global = true)]
     panel: Option<String>,
@@ -71,7 +70,7 @@ fn tell(cli: &Cli, request: &Request, done: &str) -> Result<String> {
     if cli.panel.is_some() {
         bail!("this works at the console of the box only, not by its status page");
     }
-    match socket::ask(&cli.live.with_file_name("control.sock"), request)? {
+    match socket::ask(&cli.live.path.with_file_name("control.sock"), request)? {
         Reply::Done => Ok(format!("{done}\n")),
         Reply::Refused { why } => bail!("{why}"),
         Reply::Proofs { .. } => bail!("the box asks for a proof; use its button or its status page"),
@@ -82,11 +81,11 @@ fn status(cli: &Cli) -> Result<Status> {
     if let Some(panel) = &cli.panel {
         return ask(panel).with_context(|| format!("asking the status page at {panel}"));
     }
-    let stamped = live::read(&cli.live)?;
+    let stamped = live::read(&cli.live.path)?;
     let Some(stamped) = stamped else {
         bail!(
             "{} is not there: the box's supervisor does not run here. A simulation is asked with --panel",
-            cli.live.display()
+            cli.live.path.display()
         )
     };
     let clock = LinuxClock::new()?;

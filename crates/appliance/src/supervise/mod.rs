@@ -9,5 +9,6 @@ pub mod policy;
 pub mod run;
 #[cfg(test)]
 mod run_tests;
+pub mod starts;
 #[cfg(test)]
 mod tests;

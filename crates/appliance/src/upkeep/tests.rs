@@ -50,6 +50,7 @@ impl World {
             speed: Box::new(self.clone()),
             trim: Box::new(self.clone()),
             space: Box::new(|_| Some(Space { total_bytes: 100, free_bytes: LOW_BYTES - 1 })),
+            is_ours: true,
             uptime_s: Box::new(move || clock.lock().uptime_s),
         }
     }
