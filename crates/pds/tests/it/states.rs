@@ -179,6 +179,33 @@ const CALLS: &[(Who, &str, &str, [&str; 5])] = &[
     (Visitor, "com.atproto.server.getAccountInviteCodes", "", VISITS_NOT),
     (Owner, "com.atproto.server.requestEmailUpdate", "call:", OWNS),
     (Visitor, "com.atproto.server.requestEmailUpdate", "call:", VISITS_NOT),
+    (Owner, "com.atproto.server.requestEmailConfirmation", "call:", OWNS),
+    (Visitor, "com.atproto.server.requestEmailConfirmation", "call:", VISITS_NOT),
+    (
+        Owner,
+        "com.atproto.server.confirmEmail",
+        "{\"email\":\"nobody@example.org\",\"token\":\"AAAAA-AAAAA\"}",
+        ["400 InvalidEmail", "400 InvalidEmail", HIDDEN, HIDDEN, GONE],
+    ),
+    (
+        Visitor,
+        "com.atproto.server.confirmEmail",
+        "{\"email\":\"nobody@example.org\",\"token\":\"AAAAA-AAAAA\"}",
+        VISITS_NOT,
+    ),
+    (Visitor, "com.atproto.server.updateEmail", "{\"email\":\"nobody@example.org\"}", VISITS_NOT),
+    // The identity: who was hidden may take it elsewhere, as with the reference.
+    (Owner, "com.atproto.identity.requestPlcOperationSignature", "call:", [OK, OK, OK, OK, INVALID]),
+    (Visitor, "com.atproto.identity.requestPlcOperationSignature", "call:", VISITS),
+    (Owner, "com.atproto.identity.signPlcOperation", "{\"token\":\"AAAAA-AAAAA\"}", [SCOPE; 5]),
+    (
+        Visitor,
+        "com.atproto.identity.signPlcOperation",
+        "{\"token\":\"AAAAA-AAAAA\"}",
+        [NONE, NONE, SCOPE, SCOPE, NONE],
+    ),
+    (Owner, "com.atproto.identity.submitPlcOperation", "{\"operation\":{}}", [INVALID; 5]),
+    (Visitor, "com.atproto.identity.submitPlcOperation", "{\"operation\":{}}", VISITS_NOT),
     (
         Anyone,
         "com.atproto.server.deleteAccount",
@@ -244,6 +271,7 @@ const CHANGES: &[(Who, &str, &str, [&str; 5])] = &[
     (Visitor, "com.atproto.server.deactivateAccount", "{}", VISITS),
     (Owner, "com.atproto.identity.updateHandle", "{\"handle\":\"other-{state}.test\"}", OWNS),
     (Visitor, "com.atproto.identity.updateHandle", "{\"handle\":\"other-{state}.test\"}", VISITS_NOT),
+    (Owner, "com.atproto.server.updateEmail", "{\"email\":\"new-{state}@example.org\"}", OWNS),
     (Visitor, "com.atproto.server.activateAccount", "call:", VISITS_NOT),
     (Refresh, "com.atproto.server.deleteSession", "call:", [OK, OK, OK, OK, OK]),
 ];

@@ -14,7 +14,7 @@ use super::route::Route;
 use crate::{app::App, error::XrpcError};
 
 /// Who may call what a full session may.
-const FULL: &str = "full session";
+const FULL: &str = "full session, also to an account that the operator has hidden";
 /// Who may call what app passwords may.
 const STANDARD: &str = "session, also of an app password";
 

@@ -5,7 +5,7 @@ use axum::{extract::State, response::Response};
 use super::super::shared::empty;
 use crate::{
     app::Shared,
-    auth::{Full, Session},
+    auth::{FullOrTakendown, Session},
     codes::Purpose,
     error::XrpcError,
     limits,
@@ -13,7 +13,7 @@ use crate::{
 
 pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
-    session: Session<Full>,
+    session: Session<FullOrTakendown>,
 ) -> Result<Response, XrpcError> {
     let account = super::own_account(&app, &session.did).await?;
     super::require_plc(&account.did)?;

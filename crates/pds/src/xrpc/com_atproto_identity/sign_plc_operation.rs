@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::super::shared::json;
 use crate::{
     app::Shared,
-    auth::{Full, Session},
+    auth::{FullOrTakendown, Session},
     codes::Purpose,
     error::XrpcError,
     identity_change,
@@ -42,7 +42,7 @@ struct Output {
 
 pub(in crate::xrpc) async fn handle(
     State(app): State<Shared>,
-    session: Session<Full>,
+    session: Session<FullOrTakendown>,
     body: Json,
 ) -> Result<Response, XrpcError> {
     let input: Input = body.parse()?;
