@@ -294,13 +294,7 @@ fn compile(
     listed: SeccompAction,
 ) -> Result<BpfProgram, BackendError> {
     let here = TargetArch::try_from(ARCH)?;
-    SeccompFilter::new(
-        rules.into_iter().map(|(call, rules)| (i64::from(call), rules)).collect(),
-        otherwise,
-        listed,
-        here,
-    )?
-    .try_into()
+    SeccompFilter::new(rules, otherwise, listed, here)?.try_into()
 }
 
 fn all_of(calls: &[c_long]) -> Rules {
