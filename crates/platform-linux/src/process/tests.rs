@@ -1,6 +1,7 @@
 //! What a child is after its start, read from its own `/proc/self`; these run as root, as the supervisor does.
 
 use std::fs::File;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
@@ -140,10 +141,10 @@ fn a_child_makes_no_more_tasks_than_it_may() {
     let greedy = Launch { user, tasks_max: 8, ..launch(many) };
     let mut processes = LinuxProcesses::new(None);
     let spawned = processes.spawn(&greedy).unwrap();
-    let mut said = [0; 512];
-    // The shell says that it cannot fork; without a limit it would say nothing.
-    let read = File::from(spawned.log).read(&mut said).unwrap();
-    let said = String::from_utf8_lossy(&said[..read]).to_lowercase();
+    // The shell says, in more than one piece, that it cannot fork; without a limit it would say nothing.
+    let mut said = String::new();
+    BufReader::new(File::from(spawned.log)).read_line(&mut said).unwrap();
+    let said = said.to_lowercase();
     assert!(said.contains("fork"), "{said}");
     let count = fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
         fs::metadata(entry.path())
