@@ -127,14 +127,13 @@ const HOW: &str = "
 
 What it says:
 
-- Perch is never further off than it says, and never believes two of four against the other two: where it claims to know with
-  two liars, the lies were smaller than the delays, or its chip knew. Its price: where the last known time is more than
-  30 days ago and there is neither a certificate nor a chip, it waits for its owner even when all servers are honest. The
-  others take that time, and are right.
+- Perch is never further off than it says. It claims to know with two liars where the lies are smaller than the delays allow
+  to see, or where its chip knew. Its price: where the last known time is more than 30 days ago and there is neither a
+  certificate nor a chip, it waits for its owner even when all servers are honest. The others take that time, and are right.
 - chrony is the most exact once the servers agree, and it learns the crystal's frequency, which Perch does not: Perch counts
-  with 100 ppm. Left alone for hours, chrony's clock stays closer. What fools it is the start: with Debian's settings the
-  servers that answer first may step the clock by years. The claim ends when the others are heard; with two liars the clock
-  mostly stays where it was set. `minsources 3` mends that, and makes it slower where answers get lost.
-- systemd-timesyncd asks one server and believes it. It refuses times before its own release and, in this version, after
-  2036: so lies of years mostly fail.
+  with 100 ppm. What fools it is the start: with Debian's settings the servers that answer first may step the clock by
+  years. The claim ends when the others are heard; with two liars the clock mostly stays where it was set. With
+  `minsources 3` it was never a minute off, and slower where answers got lost.
+- systemd-timesyncd asks one server and believes it. It refuses times before its own release, so that most
+  lies of years into the past fail.
 ";
