@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Write},
     os::unix::net::{UnixListener, UnixStream},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -103,6 +104,8 @@ impl Machine {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
+            // A Ctrl-C is for whoever runs the machine, which then switches it off in order.
+            .process_group(0)
             .spawn()
             .map_err(|source| TestbedError::Program { program: QEMU.to_owned(), source })?;
         match connect(&listener, &mut qemu, &folder) {
