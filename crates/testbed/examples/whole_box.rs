@@ -38,7 +38,7 @@ struct Cli {
     /// The folder with the programs for aarch64.
     #[arg(long)]
     programs: PathBuf,
-    /// The folder that keeps the card and takes the picture of the display.
+    /// The folder for the card, which is made anew, and for the picture of the display.
     #[arg(long)]
     folder: PathBuf,
     /// The port of this computer that leads to the PDS.
@@ -54,9 +54,8 @@ async fn main() -> Result<()> {
     let cli = Cli::parse();
     std::fs::create_dir_all(&cli.folder).context("making the folder for the card")?;
     let card = cli.folder.join("card.img");
-    if !card.exists() {
-        make_card(&card)?;
-    }
+    // A fresh one: the PLC directory of these accounts is this process, and forgets them with it.
+    make_card(&card)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     say("The machine boots; what it says is in target/testbed/m*/serial.log.")?;

@@ -33,7 +33,7 @@ pub(crate) fn install_machine(root: &Path) -> Result<()> {
     install::foreign_architecture(root, "arm64")
 }
 
-/// Serves the box until SIGTERM or Ctrl-C. Its card is kept in `target/qemu`, so that it has everything next time.
+/// Serves the box until SIGTERM or Ctrl-C. Its card is in `target/qemu`, and a fresh one each time.
 pub(crate) fn run(root: &Path, options: &Options) -> Result<()> {
     install_machine(root)?;
     let programs = cross::build(root, cross::Effort::Quick)?;
