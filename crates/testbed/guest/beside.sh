@@ -14,7 +14,8 @@ $box mkdir -p /dev
 $box mknod /dev/null c 1 3
 (
     system=/testbed/here/proc/1
-    until $box grep -q ' /run tmpfs ' $system/mounts && [ -e $system/root/etc/inittab ]; do $box usleep 50000; done
-    exec $box chroot $system/root /bin/sh -c "$($box cat /testbed/here/agent.sh)"
+    files=$system/root
+    until $box grep -q ' /run tmpfs ' $system/mounts && [ -e $files/etc/inittab ]; do $box usleep 50000; done
+    exec $box chroot $files /bin/sh -c "$($box cat /testbed/here/agent.sh)"
 ) &
 exec /init
