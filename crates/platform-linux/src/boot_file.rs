@@ -1,11 +1,13 @@
 //! Writes a small file on the boot partition, which is mounted read-only but for this moment.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
+
+use crate::durable::replace;
 
 /// Replaces a file durably. On a file system that is mounted read-only this is lifted while it is written.
 ///
@@ -41,16 +43,6 @@ fn mount_point(folder: &Path) -> io::Result<PathBuf> {
         place = above;
     }
     Ok(place.to_owned())
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod clock;
 mod clock_control;
 mod confine;
 mod disk;
+mod durable;
 mod front;
 mod gauges;
 mod kernel_log;

@@ -11,7 +11,7 @@ mod mbr;
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -27,6 +27,7 @@ use platform::volumes::{
 use platform::{DeviceError, DiskKind, Disks};
 
 use crate::disk::LinuxDisks;
+use crate::durable::replace;
 pub use block::forget_unwritten;
 
 /// How long the kernel may take to show a new partition: it needs milliseconds, a busy device manager a second.
@@ -498,17 +499,6 @@ fn unmount_free(folder: &Path) -> nix::Result<()> {
             ended => return ended,
         }
     }
-}
-
-/// Replaces a file durably: content, then name.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let mut file = File::create(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&new, path)?;
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 /// Makes an ext4: no label, no discard (which is proven first, elsewhere), half a per cent kept for root.
